@@ -1,0 +1,1 @@
+//! The one static binary inside build pods: receive, unpack, assemble.

@@ -1,0 +1,2 @@
+//! Starts `build-tasks`.
+fn main() {}

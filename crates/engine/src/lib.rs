@@ -1,0 +1,3 @@
+//! The embedded machine: API, store, controllers, runner, ingress, registry.
+
+pub mod node;

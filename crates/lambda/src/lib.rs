@@ -1,0 +1,1 @@
+//! Lambda words: ids, headers, deadlines, error bodies, log lines; no I/O.

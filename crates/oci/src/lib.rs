@@ -1,0 +1,1 @@
+//! Deterministic OCI layers, image config, digests, layout, registry push and pull.

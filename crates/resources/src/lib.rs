@@ -1,0 +1,1 @@
+//! Typed Knative, Tekton and core objects, names, labels and annotations; no I/O.

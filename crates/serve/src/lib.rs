@@ -1,0 +1,1 @@
+//! Accept loop, limits, drain and Unix sockets over hyper.

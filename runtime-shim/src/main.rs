@@ -1,0 +1,2 @@
+//! Starts `runtime-shim`.
+fn main() {}

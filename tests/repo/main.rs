@@ -1,0 +1,2 @@
+//! Rules of the repository itself: who may depend on whom.
+mod crate_graph;

@@ -1,0 +1,2 @@
+//! Starts `tm`.
+fn main() {}
