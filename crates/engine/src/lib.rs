@@ -1,3 +1,4 @@
 //! The embedded machine: API, store, controllers, runner, ingress, registry.
 
 pub mod node;
+pub mod sandbox;

@@ -1,0 +1,114 @@
+//! Namespaces, rights and signals of the helper.
+
+use std::{
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Child, Command},
+};
+
+use fs_err as fs;
+use nix::{
+    errno::Errno,
+    sched::{CloneFlags, unshare},
+    sys::{
+        prctl,
+        signal::{SigSet, Signal, kill},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::{Gid, Pid, Uid, getgid, getuid, setgid, setgroups, setuid},
+};
+
+use super::{Identity, Isolation, SandboxError, Spec, io, system};
+
+/// Kills this process when the one that started it dies. Cleared by a change of user: see [`drop_rights`].
+pub(super) fn die_with_parent() -> Result<(), SandboxError> {
+    system("ask for a signal at the parent's death", prctl::set_pdeathsig(Signal::SIGKILL))
+}
+
+/// New mount and PID namespaces; without root, inside a new user namespace that maps only this user to itself.
+pub(super) fn unshare_all(_spec: &Spec) -> Result<(), SandboxError> {
+    let (uid, gid) = (getuid(), getgid());
+    if !uid.is_root() {
+        system("make a user namespace", unshare(CloneFlags::CLONE_NEWUSER))?;
+        io("map the user", fs::write("/proc/self/uid_map", format!("{uid} {uid} 1")))?;
+        io("give up setgroups", fs::write("/proc/self/setgroups", "deny"))?;
+        io("map the group", fs::write("/proc/self/gid_map", format!("{gid} {gid} 1")))?;
+    }
+    let flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC;
+    system("make mount and PID namespaces", unshare(flags))
+}
+
+/// Starts this program again as PID 1 of the new PID namespace and stays between it and the engine: forwards SIGTERM
+/// and SIGINT, returns its exit code.
+pub(super) fn run_inner(file: &Path) -> Result<u8, SandboxError> {
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        signals.add(signal);
+    }
+    system("block signals", signals.thread_block())?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("tm").args(["sandbox".as_ref(), "--inner".as_ref(), file.as_os_str()]);
+    let child = io("start PID 1", command.spawn())?;
+    supervise(&child, &signals)
+}
+
+fn supervise(child: &Child, signals: &SigSet) -> Result<u8, SandboxError> {
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a PID fits an i32"));
+    loop {
+        match system("wait for a signal", signals.wait())? {
+            Signal::SIGCHLD => {
+                if let Some(code) = reap(pid)? {
+                    return Ok(code);
+                }
+            }
+            signal => {
+                let _ = kill(pid, signal);
+            }
+        }
+    }
+}
+
+/// Exit code of the child if it ended.
+fn reap(pid: Pid) -> Result<Option<u8>, SandboxError> {
+    match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+        Ok(WaitStatus::Exited(_, code)) => Ok(Some(u8::try_from(code & 0xff).unwrap_or(u8::MAX))),
+        Ok(WaitStatus::Signaled(_, signal, _)) => Ok(Some(128_u8.saturating_add(signal as u8))),
+        Ok(_) | Err(Errno::EINTR) => Ok(None),
+        Err(source) => Err(SandboxError::System { what: "wait for PID 1".into(), source }),
+    }
+}
+
+/// Becomes the container's user, for good.
+pub(super) fn drop_rights(spec: &Spec) -> Result<(), SandboxError> {
+    if let Some(Identity { uid, gid }) = spec.identity
+        && getuid().is_root()
+    {
+        system("drop groups", setgroups(&[]))?;
+        system("change the group", setgid(Gid::from_raw(gid)))?;
+        system("change the user", setuid(Uid::from_raw(uid)))?;
+    }
+    system("forbid new rights", prctl::set_no_new_privs())?;
+    die_with_parent()
+}
+
+/// Exit code 0 when this kernel lets us make a sandbox.
+pub(super) fn probe() -> Result<u8, SandboxError> {
+    let folder = io("make a folder", tempfile::tempdir())?;
+    let root = folder.path().join("root");
+    io("make a folder", fs::create_dir(&root))?;
+    let spec = Spec {
+        isolation: Isolation::Namespaces,
+        root,
+        image: None,
+        mounts: Vec::new(),
+        masked: Vec::new(),
+        command: vec!["/bin/true".into()],
+        env: Vec::new(),
+        cwd: "/".into(),
+        identity: None,
+    };
+    let file = folder.path().join("spec.json");
+    io("write the spec", spec.write(&file))?;
+    unshare_all(&spec)?;
+    run_inner(&file)
+}
