@@ -1,1 +1,26 @@
 //! Lambda words: ids, headers, deadlines, error bodies, log lines; no I/O.
+//!
+//! `runtime-shim` moves these between its HTTP front, its queue and the Runtime API; `tm` uses the names and limits.
+//! Everything here is a plain value or a plain function, so that the contract is tested without a socket.
+
+pub mod api_error;
+pub mod arn;
+pub mod deadline;
+pub mod duration;
+mod duration_text;
+pub mod environment;
+pub mod error_type;
+pub mod function_error;
+pub mod headers;
+pub mod id;
+pub mod limits;
+pub mod log;
+pub mod runtime_state;
+pub mod trace;
+
+pub use arn::FunctionArn;
+pub use deadline::Deadline;
+pub use function_error::{FunctionError, RuntimeExit};
+pub use id::{FunctionName, FunctionVersion, RequestId};
+pub use runtime_state::{RuntimeCall, RuntimeState};
+pub use trace::TraceId;

@@ -167,7 +167,9 @@ fn devices(root: &Path) -> Result<(), SandboxError> {
     io("make /dev/shm", make_dir(&shm))?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     system("mount /dev/shm", mount(Some("shm"), &shm, Some("tmpfs"), flags, Some("mode=1777,size=64m")))?;
-    for (name, link) in [("fd", "self/fd"), ("stdin", "self/fd/0"), ("stdout", "self/fd/1"), ("stderr", "self/fd/2")] {
+    for (name, link) in
+        [("fd", "self/fd"), ("stdin", "self/fd/0"), ("stdout", "self/fd/1"), ("stderr", "self/fd/2")]
+    {
         io("link a device", symlink(Path::new("/proc").join(link), dev.join(name)))?;
     }
     Ok(())
@@ -272,7 +274,8 @@ mod tests {
 
     #[test]
     fn mount_lines() {
-        let line = "36 35 98:0 /mnt1 /mnt/a\\040b rw,nosuid,noatime master:1 - ext3 /dev/root rw,errors=continue";
+        let line =
+            "36 35 98:0 /mnt1 /mnt/a\\040b rw,nosuid,noatime master:1 - ext3 /dev/root rw,errors=continue";
         let (path, flags) = mount_line(line).expect("it is a line");
         assert_eq!(path, Path::new("/mnt/a b"));
         assert_eq!(flags, MsFlags::MS_NOSUID | MsFlags::MS_NOATIME);

@@ -1,0 +1,129 @@
+//! Every environment variable that `runtime-shim` reads or gives to a runtime, each a documented constant, and the
+//! table of `docs/environment.md` made from them.
+
+/// Declares the constants and, from the same lines, [`TABLE`].
+macro_rules! variables {
+    ($($name:ident = $text:literal, $kind:ident, $default:literal, $meaning:literal;)*) => {
+        $(#[doc = $meaning] pub const $name: &str = $text;)*
+
+        /// Every variable, in the order of the documentation.
+        pub const TABLE: &[Variable] = &[
+            $(Variable { name: $text, kind: Kind::$kind, default: $default, meaning: $meaning },)*
+        ];
+    };
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Variable {
+    /// The variable's name.
+    pub name: &'static str,
+    /// Who it is for.
+    pub kind: Kind,
+    /// What holds where it is not set; Markdown.
+    pub default: &'static str,
+    /// What it means; Markdown.
+    pub meaning: &'static str,
+}
+
+/// Who a variable is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Read by the shim and not given to the function.
+    Shim,
+    /// Read by the shim, or passed through it, and given to the function; the deployment's value wins.
+    Both,
+    /// Given to the function by the shim; a value of the deployment's is ignored.
+    Function,
+    /// Never given to the function.
+    Withheld,
+}
+
+variables! {
+    PORT = "PORT", Shim, "`8080`", "Port of the function's HTTP listener. `0` takes a free one";
+    EXTERNAL_API_PORT = "EXTERNAL_API_PORT", Shim, "-", "Old name of `PORT`";
+    TM_BIND_ADDRESS = "TM_BIND_ADDRESS", Shim, "`0.0.0.0`", "Address of the function's HTTP listener";
+    TM_PORT_FILE = "TM_PORT_FILE", Shim, "-", "File that gets the port of the HTTP listener, as decimal text, once it accepts connections";
+    INTERNAL_API_PORT = "INTERNAL_API_PORT", Shim, "-", "One Runtime API port on 127.0.0.1 for all workers. Not set: each worker gets a listener of its own on a free port";
+    INVOKER_COUNT = "INVOKER_COUNT", Shim, "`4`", "Most bootstrap processes at a time. The first starts at once, the others on demand";
+    REQUEST_SIZE_LIMIT = "REQUEST_SIZE_LIMIT", Shim, "6291456 bytes", "Largest request body in megabytes of 10^6; larger ones are answered 413";
+    FUNCTION_TTL = "FUNCTION_TTL", Shim, "`AWS_LAMBDA_FUNCTION_TIMEOUT`", "Function timeout: a Go duration (`10s`, `1m30s`) or whole seconds, at most 24 h";
+    AWS_LAMBDA_FUNCTION_TIMEOUT = "AWS_LAMBDA_FUNCTION_TIMEOUT", Both, "`300`", "Function timeout in whole seconds, 1 to 900; used where `FUNCTION_TTL` is not set";
+    TM_QUEUE_LENGTH = "TM_QUEUE_LENGTH", Shim, "`100`", "Most requests that wait for a worker; more are answered 429";
+    TM_INIT_TIMEOUT = "TM_INIT_TIMEOUT", Shim, "`10s`", "Longest time from a runtime's start to its first `next`";
+    TM_DRAIN_TIMEOUT = "TM_DRAIN_TIMEOUT", Shim, "the function timeout", "Longest wait for running requests after SIGTERM or SIGINT";
+    TM_LOG = "TM_LOG", Shim, "`warn`", "How much the shim says on stderr about itself: `off`, `error`, `warn`, `info`, `debug` or `trace`";
+    K_SERVICE = "K_SERVICE", Both, "-", "Set by Knative; the function's name where `AWS_LAMBDA_FUNCTION_NAME` is not set";
+    K_REVISION = "K_REVISION", Both, "-", "Set by Knative; the function's version where `AWS_LAMBDA_FUNCTION_VERSION` is not set";
+    AWS_ACCOUNT_ID = "AWS_ACCOUNT_ID", Both, "`123456789012`", "Account in the function's ARN";
+    HANDLER = "_HANDLER", Both, "the last of two or more command arguments, else empty", "The handler, as the runtime understands it";
+    LAMBDA_TASK_ROOT = "LAMBDA_TASK_ROOT", Both, "`/var/task`", "Where the function's code is; the runtime's working directory";
+    LAMBDA_RUNTIME_DIR = "LAMBDA_RUNTIME_DIR", Both, "`/var/runtime`", "Where the runtime client is";
+    AWS_LAMBDA_FUNCTION_NAME = "AWS_LAMBDA_FUNCTION_NAME", Both, "`K_SERVICE`, else `function`", "The function's name";
+    AWS_LAMBDA_FUNCTION_VERSION = "AWS_LAMBDA_FUNCTION_VERSION", Both, "`K_REVISION`, else `$LATEST`", "The function's version";
+    AWS_LAMBDA_FUNCTION_MEMORY_SIZE = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", Both, "`128`", "The function's memory in MB, as its context and the `REPORT` line say it";
+    AWS_LAMBDA_LOG_GROUP_NAME = "AWS_LAMBDA_LOG_GROUP_NAME", Both, "`/aws/lambda/NAME`", "Log group of the function's context";
+    AWS_LAMBDA_LOG_STREAM_NAME = "AWS_LAMBDA_LOG_STREAM_NAME", Both, "`YYYY/MM/DD/[VERSION]` and 32 hex digits", "Log stream of the function's context";
+    AWS_LAMBDA_LOG_FORMAT = "AWS_LAMBDA_LOG_FORMAT", Both, "-", "Log format, for the runtime client. The shim's own lines are text";
+    AWS_LAMBDA_LOG_LEVEL = "AWS_LAMBDA_LOG_LEVEL", Both, "-", "Log level, for the runtime client";
+    AWS_REGION = "AWS_REGION", Both, "`AWS_DEFAULT_REGION`, else `us-east-1`", "Region of the function's ARN and of SDKs inside the function";
+    AWS_DEFAULT_REGION = "AWS_DEFAULT_REGION", Both, "`AWS_REGION`", "Region of SDKs inside the function";
+    AWS_EXECUTION_ENV = "AWS_EXECUTION_ENV", Both, "-", "Passed through; never invented";
+    AWS_XRAY_CONTEXT_MISSING = "AWS_XRAY_CONTEXT_MISSING", Both, "`LOG_ERROR`", "What X-Ray SDKs do without a trace";
+    LANG = "LANG", Both, "`en_US.UTF-8`", "Locale of the function";
+    TZ = "TZ", Both, "`:UTC`", "Time zone of the function";
+    PATH = "PATH", Both, "`/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin`", "The deployment's value, with `/opt/bin` added at its end where it is missing";
+    LD_LIBRARY_PATH = "LD_LIBRARY_PATH", Both, "`/var/lang/lib:/lib64:/usr/lib64:RUNTIME:RUNTIME/lib:TASK:TASK/lib:/opt/lib`", "The deployment's value as it is, else Lambda's, with `LAMBDA_RUNTIME_DIR` and `LAMBDA_TASK_ROOT` in it";
+    AWS_LAMBDA_RUNTIME_API = "AWS_LAMBDA_RUNTIME_API", Function, "-", "`host:port` of the Runtime API";
+    AWS_LAMBDA_INITIALIZATION_TYPE = "AWS_LAMBDA_INITIALIZATION_TYPE", Function, "`on-demand`", "Always `on-demand`";
+    BOOTSTRAP_INDEX = "BOOTSTRAP_INDEX", Function, "-", "Number of the worker, from 0";
+    AWS_LAMBDA_MAX_CONCURRENCY = "AWS_LAMBDA_MAX_CONCURRENCY", Withheld, "-", "Its mere presence makes runtime clients start several loops, which is not supported";
+    X_AMZN_TRACE_ID = "_X_AMZN_TRACE_ID", Withheld, "-", "The runtime client sets it for each invoke";
+    LAMBDA_TELEMETRY_LOG_FD = "_LAMBDA_TELEMETRY_LOG_FD", Withheld, "-", "Framed logs are not supported; without it runtime clients write plain lines";
+}
+
+/// The table as `docs/environment.md` has it.
+pub fn markdown() -> String {
+    let mut text = String::from("| Variable | For | Default | Meaning |\n|---|---|---|---|\n");
+    for Variable { name, kind, default, meaning } in TABLE {
+        let kind = match kind {
+            Kind::Shim => "shim",
+            Kind::Both => "shim, function",
+            Kind::Function => "function",
+            Kind::Withheld => "withheld",
+        };
+        text.push_str(&format!("| `{name}` | {kind} | {default} | {meaning} |\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    const BEGIN: &str = "<!-- runtime-shim: made from crates/lambda/src/environment.rs -->\n";
+    const END: &str = "<!-- runtime-shim: end -->";
+
+    #[test]
+    fn names_are_unique() {
+        let names: BTreeSet<&str> = TABLE.iter().map(|v| v.name).collect();
+        assert_eq!(names.len(), TABLE.len());
+    }
+
+    /// `TM_TEST_UPDATE=1` rewrites the table instead of complaining.
+    #[test]
+    fn the_documentation_is_this_table() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/environment.md");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (before, rest) = text.split_once(BEGIN).expect("docs/environment.md has the opening mark");
+        let (table, after) = rest.split_once(END).expect("docs/environment.md has the closing mark");
+        if std::env::var_os("TM_TEST_UPDATE").is_some() {
+            std::fs::write(&path, format!("{before}{BEGIN}{}{END}{after}", markdown())).unwrap();
+            return;
+        }
+        assert_eq!(table, markdown(), "run this test with TM_TEST_UPDATE=1");
+    }
+}

@@ -1,0 +1,216 @@
+//! What the caller of a buffered invoke receives when the function failed (section 4.4), byte for byte.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::duration_text::seconds;
+use crate::error_type;
+use crate::id::RequestId;
+use crate::limits::MAX_RESULT_BYTES;
+
+/// A failed invoke: the payload for the caller, and the type for log lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionError {
+    error_type: String,
+    payload: Bytes,
+    message: String,
+}
+
+/// How a runtime process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuntimeExit {
+    /// It returned a code.
+    Code(i32),
+    /// It was ended by a signal.
+    Signal {
+        /// The signal's number.
+        number: i32,
+        /// Whether it left a core.
+        core_dumped: bool,
+    },
+}
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Payload<'a> {
+    error_type: &'a str,
+    error_message: &'a str,
+}
+
+// === impl FunctionError ===
+
+impl FunctionError {
+    /// LC-09, LC-10: the process ended during the invoke or during a repeated init.
+    pub fn exited(id: RequestId, exit: RuntimeExit) -> Self {
+        Self::with_id(error_type::EXIT_ERROR, id, &exit.to_string())
+    }
+
+    /// LC-15: the function timeout passed.
+    pub fn timed_out(id: RequestId, timeout: std::time::Duration) -> Self {
+        Self::with_id(
+            error_type::TIMED_OUT,
+            id,
+            &format!("Task timed out after {} seconds", seconds(timeout)),
+        )
+    }
+
+    /// EN-21: there is no usable bootstrap.
+    pub fn invalid_entrypoint(id: RequestId, reason: &str) -> Self {
+        Self::with_id(error_type::INVALID_ENTRYPOINT, id, reason)
+    }
+
+    /// The working directory cannot be entered.
+    pub fn invalid_working_dir(id: RequestId, reason: &str) -> Self {
+        Self::with_id(error_type::INVALID_WORKING_DIR, id, reason)
+    }
+
+    /// RT-28: the result is over the limit.
+    pub fn response_too_large() -> Self {
+        let text = format!(
+            "Response payload size exceeded maximum allowed payload size ({MAX_RESULT_BYTES} bytes)."
+        );
+        Self::new(error_type::RESPONSE_TOO_LARGE, &text)
+    }
+
+    /// RT-31: the upload of the result broke off.
+    pub fn truncated(id: RequestId) -> Self {
+        Self::with_id(error_type::TRUNCATED_RESPONSE, id, "HTTP request detected as truncated")
+    }
+
+    /// RT-27: the runtime asked for a response mode that does not exist.
+    pub fn invalid_response_mode(id: RequestId) -> Self {
+        Self::with_id(error_type::INVALID_RESPONSE_MODE, id, "Invalid function response mode")
+    }
+
+    /// The platform failed after the function had started (IN-16).
+    pub fn sandbox_failure(id: RequestId, reason: &str) -> Self {
+        Self::with_id(error_type::SANDBOX_FAILURE, id, reason)
+    }
+
+    /// RT-33, RT-37: the runtime's own words, verbatim. RT-34: an error without a body gets one from its header.
+    pub fn reported(header: Option<&str>, body: Bytes) -> Self {
+        let error_type = error_type::classify(header.unwrap_or_default());
+        if body.is_empty() {
+            return Self::new(&error_type, "the runtime reported an error without a body");
+        }
+        Self { error_type, payload: body, message: String::new() }
+    }
+
+    /// The type, as it stands in `REPORT` and `INIT_REPORT`.
+    pub fn error_type(&self) -> &str {
+        &self.error_type
+    }
+
+    /// The payload for the caller.
+    pub fn payload(&self) -> &Bytes {
+        &self.payload
+    }
+
+    /// `RequestId: … Error: …`, for the log; empty for errors the runtime reported itself.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    fn with_id(error_type: &str, id: RequestId, reason: &str) -> Self {
+        Self::new(error_type, &format!("RequestId: {id} Error: {reason}"))
+    }
+
+    fn new(error_type: &str, message: &str) -> Self {
+        let payload = serde_json::to_vec(&Payload { error_type, error_message: message });
+        Self {
+            error_type: error_type.to_owned(),
+            payload: payload.expect("two strings serialise").into(),
+            message: message.to_owned(),
+        }
+    }
+}
+
+// === impl RuntimeExit ===
+
+impl fmt::Display for RuntimeExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(0) => f.write_str("Runtime exited without providing a reason"),
+            Self::Code(code) => write!(f, "Runtime exited with error: exit status {code}"),
+            Self::Signal { number, core_dumped } => {
+                let core = if *core_dumped { " (core dumped)" } else { "" };
+                write!(f, "Runtime exited with error: signal: {}{core}", signal_name(*number))
+            }
+        }
+    }
+}
+
+/// Signals as Go's `syscall.Signal` spells them on Linux.
+fn signal_name(number: i32) -> String {
+    let name = match number {
+        1 => "hangup",
+        2 => "interrupt",
+        3 => "quit",
+        4 => "illegal instruction",
+        5 => "trace/breakpoint trap",
+        6 => "aborted",
+        7 => "bus error",
+        8 => "floating point exception",
+        9 => "killed",
+        10 => "user defined signal 1",
+        11 => "segmentation fault",
+        12 => "user defined signal 2",
+        13 => "broken pipe",
+        14 => "alarm clock",
+        15 => "terminated",
+        _ => return format!("signal {number}"),
+    };
+    name.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn id() -> RequestId {
+        RequestId::parse("5f0d1c0a-3c55-4b2f-9a77-2d3b6a1e9f10").unwrap()
+    }
+
+    fn text(error: &FunctionError) -> &str {
+        std::str::from_utf8(error.payload()).unwrap()
+    }
+
+    #[test]
+    fn payloads_are_byte_exact() {
+        let prefix = r#"{"errorType":"Runtime.ExitError","errorMessage":"RequestId: 5f0d1c0a-3c55-4b2f-9a77-2d3b6a1e9f10 Error: "#;
+        for (exit, words) in [
+            (RuntimeExit::Code(1), "Runtime exited with error: exit status 1"),
+            (RuntimeExit::Code(0), "Runtime exited without providing a reason"),
+            (
+                RuntimeExit::Signal { number: 9, core_dumped: false },
+                "Runtime exited with error: signal: killed",
+            ),
+            (
+                RuntimeExit::Signal { number: 11, core_dumped: true },
+                "Runtime exited with error: signal: segmentation fault (core dumped)",
+            ),
+        ] {
+            assert_eq!(text(&FunctionError::exited(id(), exit)), format!("{prefix}{words}\"}}"));
+        }
+        assert_eq!(
+            text(&FunctionError::timed_out(id(), Duration::from_secs(3))),
+            r#"{"errorType":"Sandbox.Timedout","errorMessage":"RequestId: 5f0d1c0a-3c55-4b2f-9a77-2d3b6a1e9f10 Error: Task timed out after 3.00 seconds"}"#
+        );
+        assert_eq!(
+            text(&FunctionError::response_too_large()),
+            r#"{"errorType":"Function.ResponseSizeTooLarge","errorMessage":"Response payload size exceeded maximum allowed payload size (6291556 bytes)."}"#
+        );
+    }
+
+    #[test]
+    fn reported_errors_are_verbatim() {
+        let error =
+            FunctionError::reported(Some("Runtime.UserException"), Bytes::from_static(b"{ \"a\":1 }"));
+        assert_eq!((text(&error), error.error_type()), ("{ \"a\":1 }", "Runtime.UserException"));
+        let empty = FunctionError::reported(None, Bytes::new());
+        assert!(text(&empty).starts_with(r#"{"errorType":"Runtime.Unknown""#));
+    }
+}

@@ -1,0 +1,111 @@
+//! X-Ray trace headers: `Root=1-<8 hex>-<24 hex>;Parent=<16 hex>;Sampled=<0|1>` (RT-19, IN-07).
+
+use std::fmt;
+
+use uuid::Uuid;
+
+/// A trace header that is safe to hand to a runtime: visible ASCII, known fields only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceId {
+    root: String,
+    parent: String,
+    sampled: bool,
+    lineage: Option<String>,
+}
+
+// === impl TraceId ===
+
+impl TraceId {
+    /// A new trace that is not sampled; `seconds` is the Unix time that goes into its root.
+    pub fn mint(seconds: u32) -> Self {
+        let random = Uuid::new_v4().simple().to_string();
+        Self {
+            root: format!("1-{seconds:08x}-{}", &random[..24]),
+            parent: new_parent(),
+            sampled: false,
+            lineage: None,
+        }
+    }
+
+    /// Adopts a caller's trace: its root always, its parent where there is one. `None` without a usable root.
+    pub fn adopt(header: &str) -> Option<Self> {
+        let field = |name: &str| {
+            header
+                .split(';')
+                .filter_map(|part| part.trim().split_once('='))
+                .find(|(k, _)| *k == name)
+                .map(|(_, v)| v)
+        };
+        let root = field("Root").filter(|v| is_root(v))?;
+        Some(Self {
+            root: root.to_owned(),
+            parent: field("Parent").filter(|v| is_hex(v, 16)).map_or_else(new_parent, str::to_owned),
+            sampled: field("Sampled") == Some("1"),
+            lineage: field("Lineage").filter(|v| is_lineage(v)).map(str::to_owned),
+        })
+    }
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { root, parent, sampled, lineage } = self;
+        write!(f, "Root={root};Parent={parent};Sampled={}", u8::from(*sampled))?;
+        lineage.iter().try_for_each(|lineage| write!(f, ";Lineage={lineage}"))
+    }
+}
+
+fn new_parent() -> String {
+    Uuid::new_v4().simple().to_string()[..16].to_owned()
+}
+
+fn is_root(text: &str) -> bool {
+    let mut parts = text.split('-');
+    parts.next() == Some("1")
+        && parts.next().is_some_and(|time| is_hex(time, 8))
+        && parts.next().is_some_and(|random| is_hex(random, 24))
+        && parts.next().is_none()
+}
+
+fn is_hex(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+fn is_lineage(text: &str) -> bool {
+    text.len() <= 64 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b':')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ROOT: &str = "Root=1-5759e988-bd862e3fe1be46a994272793";
+
+    #[test]
+    fn adopts_root_and_mints_a_missing_parent() {
+        let full = format!("{ROOT};Parent=53995c3f42cd8ad8;Sampled=1;Lineage=1:a87bd80c:0");
+        assert_eq!(TraceId::adopt(&full).unwrap().to_string(), full);
+        let minted = TraceId::adopt(&format!("Self=x;{ROOT}")).unwrap().to_string();
+        assert!(minted.starts_with(&format!("{ROOT};Parent=")) && minted.ends_with(";Sampled=0"), "{minted}");
+        assert_eq!(TraceId::adopt("Root=1-zz-11"), None);
+        assert_eq!(TraceId::adopt(""), None);
+    }
+
+    #[test]
+    fn minted_traces_can_be_adopted() {
+        let minted = TraceId::mint(7);
+        assert_eq!(TraceId::adopt(&minted.to_string()), Some(minted));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_adopted_is_visible_ascii(text in "\\PC*") {
+            for header in [text.clone(), format!("{ROOT};Parent={text};Lineage={text}")] {
+                if let Some(trace) = TraceId::adopt(&header) {
+                    prop_assert!(trace.to_string().bytes().all(|b| (0x20..0x7f).contains(&b)));
+                }
+            }
+        }
+    }
+}
