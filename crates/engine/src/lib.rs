@@ -1,4 +1,6 @@
 //! The embedded machine: API, store, controllers, runner, ingress, registry.
 
+pub mod api;
 pub mod node;
 pub mod sandbox;
+pub mod store;
