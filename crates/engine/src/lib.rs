@@ -2,5 +2,6 @@
 
 pub mod api;
 pub mod node;
+pub mod registry;
 pub mod sandbox;
 pub mod store;
