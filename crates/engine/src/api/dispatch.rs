@@ -26,6 +26,7 @@ use super::{
 pub(crate) struct Call {
     pub(crate) api: Api,
     pub(crate) user: User,
+    pub(crate) method: Method,
     pub(crate) resource: &'static Resource,
     pub(crate) namespace: Option<String>,
     pub(crate) name: Option<String>,
@@ -84,7 +85,8 @@ impl Call {
         let query = Query::parse(parts.uri.query());
         let form = Form::negotiate(&parts.headers)?;
         let headers = parts.headers.clone();
-        Ok(Self { api, user, resource, namespace, name, subresource, query, headers, form })
+        let method = parts.method.clone();
+        Ok(Self { api, user, method, resource, namespace, name, subresource, query, headers, form })
     }
 
     /// The name in the path.

@@ -9,14 +9,16 @@ use super::{
     catalog::{self, Resource},
     dispatch::Call,
     error::{ApiError, FieldError, Result},
-    names, object, render,
+    managed, names, object, render,
 };
 use crate::store::{Expect, Key, WriteError};
 
 mod options;
+mod structure;
 mod update;
 
 pub(crate) use options::{Operation, WriteOptions};
+pub(crate) use structure::check_structure;
 pub(crate) use update::{Changed, Scope, update};
 
 /// Tries for a free generated name.
@@ -108,6 +110,7 @@ fn prepare_new(call: &Call, value: &mut Value, options: &WriteOptions) -> Result
     if resource.has_status() {
         value.as_object_mut().map(|map| map.shift_remove("status"));
     }
+    let warnings = check_structure(resource, value, options, true)?;
     let metadata = object::metadata_mut(value);
     for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
         metadata.shift_remove(field);
@@ -121,8 +124,11 @@ fn prepare_new(call: &Call, value: &mut Value, options: &WriteOptions) -> Result
     if !errors.is_empty() {
         return Err(ApiError::invalid(resource, object::name(value), &errors));
     }
-    let _ = options;
-    Ok(Vec::new())
+    if options.operation == Operation::Update {
+        object::metadata_mut(value).shift_remove("managedFields");
+        managed::update(resource, None, value, None, options);
+    }
+    Ok(warnings)
 }
 
 /// What comes with a new object: a namespace has a ServiceAccount.

@@ -42,6 +42,18 @@ pub(crate) enum Validation {
     Strict,
 }
 
+impl Default for WriteOptions {
+    fn default() -> Self {
+        Self {
+            dry_run: false,
+            manager: "tm".to_owned(),
+            operation: Operation::Update,
+            force: false,
+            validation: Validation::Ignore,
+        }
+    }
+}
+
 // === impl WriteOptions ===
 
 impl WriteOptions {

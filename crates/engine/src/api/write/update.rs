@@ -2,12 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{Outcome, WriteOptions};
+use http::Method;
+
+use super::{Operation, Outcome, WriteOptions};
 use crate::{
     api::{
         dispatch::Call,
         error::{ApiError, FieldError, Result},
-        names, object,
+        managed, names, object,
     },
     store::{Expect, Object, WriteError},
 };
@@ -124,8 +126,16 @@ fn check_preconditions(call: &Call, current: &Object, changed: &Changed) -> Resu
 
 /// Makes the change a lawful one: what the server owns stays, the other part of the object stays, and what is new is
 /// checked.
-fn prepare(call: &Call, old: &Value, new: &mut Value, scope: Scope, _: &WriteOptions) -> Result<Vec<String>> {
+fn prepare(
+    call: &Call,
+    old: &Value,
+    new: &mut Value,
+    scope: Scope,
+    options: &WriteOptions,
+) -> Result<Vec<String>> {
     super::check_kind(call.resource, new)?;
+    let whole = call.method == Method::PUT;
+    let warnings = super::check_structure(call.resource, new, options, whole)?;
     keep_server_owned(old, new);
     match scope {
         Scope::Main => keep_status(call, old, new),
@@ -139,7 +149,10 @@ fn prepare(call: &Call, old: &Value, new: &mut Value, scope: Scope, _: &WriteOpt
         let generation = old.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
         object::metadata_mut(new).insert("generation".into(), json!(generation + 1));
     }
-    Ok(Vec::new())
+    if options.operation == Operation::Update {
+        managed::update(call.resource, Some(old), new, call.subresource.as_deref(), options);
+    }
+    Ok(warnings)
 }
 
 fn keep_server_owned(old: &Value, new: &mut Value) {
