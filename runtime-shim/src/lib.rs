@@ -1,1 +1,117 @@
 //! PID 1 of every function: HTTP to and from the Lambda Runtime API.
+//!
+//! ```text
+//! caller -> front -> codec -> queue -> worker -> Runtime API -> bootstrap process
+//!                                                             -> log lane -> stdout
+//! ```
+//!
+//! [`main`] is the whole program; `tm runtime-shim` and the small binary `runtime-shim` both call it. It reads the
+//! configuration from the environment ([`tm_lambda::environment`]), starts the first worker, opens the front once that
+//! worker's init has ended, and on SIGTERM drains: the front first, then the workers, then what they left behind.
+
+mod body;
+mod cli;
+mod codec;
+mod config;
+mod front;
+mod invocation;
+mod logs;
+mod pool;
+mod process;
+mod queue;
+mod run;
+mod runtime_api;
+mod signals;
+mod worker;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use cli::Cli;
+use config::Config;
+
+/// `EX_USAGE`: the command line or the environment is wrong.
+const EXIT_USAGE: u8 = 64;
+
+/// Runs the shim with `args`, which are what follows the program's name.
+///
+/// Exit codes: 0 after a drain, 1 when it could not serve or was told twice to stop, 64 for a wrong configuration.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match Cli::parse(args) {
+        Cli::Say(text) => {
+            say(std::io::stdout(), &text);
+            ExitCode::SUCCESS
+        }
+        Cli::Wrong(text) => {
+            say(std::io::stderr(), &text);
+            ExitCode::from(EXIT_USAGE)
+        }
+        Cli::Run { command } => serve(command),
+    }
+}
+
+fn serve(command: Vec<OsString>) -> ExitCode {
+    let config = match Config::read(std::env::vars_os(), command) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            say(std::io::stderr(), &mistakes.to_string());
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(config.log_level)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .init();
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say(std::io::stderr(), &format!("error: failed to start the async runtime: {error}\n"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let end = runtime.block_on(run::run(config));
+    // Blocking helpers (a stuck log pipe, say) must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    match end {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(std::io::stderr(), &render(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Few threads: the shim only moves bytes, and shares the machine with the function it serves.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(MAX_THREADS))
+        .max_blocking_threads(4)
+        .thread_name("shim")
+        .enable_all()
+        .build()
+}
+
+/// Most worker threads of the async runtime.
+const MAX_THREADS: usize = 2;
+
+/// The error and its causes on one line.
+fn render(error: &dyn std::error::Error) -> String {
+    let mut text = format!("error: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text.push('\n');
+    text
+}
+
+/// Writes, and ignores a reader that has left.
+fn say(mut to: impl std::io::Write, text: &str) {
+    let _ = to.write_all(text.as_bytes());
+    let _ = to.flush();
+}

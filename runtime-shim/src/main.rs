@@ -1,2 +1,6 @@
 //! Starts `runtime-shim`.
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    runtime_shim::main(std::env::args_os().skip(1))
+}

@@ -1,5 +1,7 @@
 //! The accept loop from outside: drain with requests in flight, the cut at the deadline, Unix sockets, header names.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,269 @@
+//! The configuration: read from the environment once, whole, before anything is bound or started.
+//!
+//! [`Config::read`] takes the variables as values, so tests feed their own. Names and defaults are those of
+//! [`tm_lambda::environment`].
+
+mod reader;
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tm_lambda::{FunctionArn, FunctionName, FunctionVersion, arn, environment as env, limits};
+use tracing::level_filters::LevelFilter;
+
+pub(crate) use reader::Mistakes;
+use reader::Reader;
+
+/// Everything the shim is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// Where the function is served.
+    pub(crate) front: Front,
+    /// One Runtime API port for all workers; `None` gives each its own.
+    pub(crate) shared_api_port: Option<u16>,
+    /// Most bootstrap processes.
+    pub(crate) workers: usize,
+    /// Most requests that wait.
+    pub(crate) queue_length: usize,
+    /// Time of one invoke, from arrival.
+    pub(crate) function_timeout: Duration,
+    /// Time of one init.
+    pub(crate) init_timeout: Duration,
+    /// Time of running requests after the signal.
+    pub(crate) drain_timeout: Duration,
+    /// Who the function is.
+    pub(crate) function: Function,
+    /// What is started.
+    pub(crate) launch: Launch,
+    /// How much the shim says about itself.
+    pub(crate) log_level: LevelFilter,
+}
+
+/// Where the function is served.
+#[derive(Clone, Debug)]
+pub(crate) struct Front {
+    /// Address and port.
+    pub(crate) address: SocketAddr,
+    /// Gets the port once it accepts.
+    pub(crate) port_file: Option<PathBuf>,
+    /// Largest request body.
+    pub(crate) max_event_bytes: usize,
+}
+
+/// Who the function is.
+#[derive(Clone, Debug)]
+pub(crate) struct Function {
+    /// Its name.
+    pub(crate) name: FunctionName,
+    /// Its version.
+    pub(crate) version: FunctionVersion,
+    /// Its memory in MB.
+    pub(crate) memory_size: u32,
+    /// Its region.
+    pub(crate) region: String,
+    /// Its ARN.
+    pub(crate) arn: FunctionArn,
+}
+
+/// What is started, and what it is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Launch {
+    /// The explicit command; empty to look for a bootstrap.
+    pub(crate) command: Vec<OsString>,
+    /// `LAMBDA_TASK_ROOT`.
+    pub(crate) task_root: PathBuf,
+    /// Whether the deployment named the task root; then it must be there.
+    pub(crate) task_root_given: bool,
+    /// `LAMBDA_RUNTIME_DIR`.
+    pub(crate) runtime_dir: PathBuf,
+    /// `_HANDLER`.
+    pub(crate) handler: OsString,
+    /// The deployment's own variables.
+    pub(crate) deployment: Vec<(OsString, OsString)>,
+}
+
+/// The longest function timeout: longer ones are mistakes of a unit.
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+// === impl Config ===
+
+impl Config {
+    /// Reads the variables and the explicit command, or says everything that is wrong with them.
+    pub(crate) fn read(
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+        command: Vec<OsString>,
+    ) -> Result<Self, Mistakes> {
+        let deployment: Vec<(OsString, OsString)> = variables.into_iter().collect();
+        let mut reader = Reader::new(&deployment);
+        let function_timeout = function_timeout(&mut reader);
+        let config = Self {
+            front: front(&mut reader),
+            shared_api_port: reader.read(env::INTERNAL_API_PORT, reader::port).filter(|port| *port != 0),
+            workers: reader.read(env::INVOKER_COUNT, |text| reader::number(text, 1..=1000)).unwrap_or(4),
+            queue_length: reader
+                .read(env::TM_QUEUE_LENGTH, |text| reader::number(text, 1..=100_000))
+                .unwrap_or(100),
+            function_timeout,
+            init_timeout: reader.read(env::TM_INIT_TIMEOUT, timeout).unwrap_or(limits::INIT_TIMEOUT),
+            drain_timeout: reader.read(env::TM_DRAIN_TIMEOUT, timeout).unwrap_or(function_timeout),
+            function: function(&mut reader),
+            log_level: reader.read(env::TM_LOG, log_level).unwrap_or(LevelFilter::WARN),
+            launch: launch(&mut reader, command, deployment.clone()),
+        };
+        reader.finish(config)
+    }
+}
+
+fn front(reader: &mut Reader<'_>) -> Front {
+    let address: IpAddr = reader
+        .read(env::TM_BIND_ADDRESS, |text| text.parse().map_err(|_| "expected an IP address".to_owned()))
+        .unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    let old_port = reader.read(env::EXTERNAL_API_PORT, reader::port);
+    let port = reader.read(env::PORT, reader::port).or(old_port).unwrap_or(8080);
+    let megabytes = reader.read(env::REQUEST_SIZE_LIMIT, |text| reader::number(text, 1..=100_000));
+    Front {
+        address: SocketAddr::new(address, port),
+        port_file: reader.path(env::TM_PORT_FILE),
+        max_event_bytes: megabytes.map_or(limits::MAX_EVENT_BYTES, |mb| mb * 1_000_000),
+    }
+}
+
+fn function_timeout(reader: &mut Reader<'_>) -> Duration {
+    let seconds = |text: &str| {
+        reader::number(text, 1..=usize::MAX)
+            .ok()
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .filter(|seconds| limits::FUNCTION_TIMEOUT_SECONDS.contains(seconds))
+            .map(Duration::from_secs)
+            .ok_or_else(|| "expected whole seconds from 1 to 900".to_owned())
+    };
+    let lambda = reader.read(env::AWS_LAMBDA_FUNCTION_TIMEOUT, seconds);
+    let ttl = reader.read(env::FUNCTION_TTL, timeout);
+    ttl.or(lambda).unwrap_or(limits::DEFAULT_FUNCTION_TIMEOUT)
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    let duration = tm_lambda::duration::parse(text).map_err(|error| error.to_string())?;
+    if duration.is_zero() || duration > MAX_TIMEOUT {
+        return Err("expected a duration above 0 and of at most 24 hours".to_owned());
+    }
+    Ok(duration)
+}
+
+fn function(reader: &mut Reader<'_>) -> Function {
+    let parse_name = |text: &str| FunctionName::parse(text).map_err(|error| error.to_string());
+    let parse_version = |text: &str| FunctionVersion::parse(text).map_err(|error| error.to_string());
+    let name = reader
+        .first(&[env::AWS_LAMBDA_FUNCTION_NAME, env::K_SERVICE], parse_name)
+        .unwrap_or_else(|| FunctionName::parse("function").expect("the default name is legal"));
+    let region = reader
+        .first(&[env::AWS_REGION, env::AWS_DEFAULT_REGION], word)
+        .unwrap_or_else(|| "us-east-1".to_owned());
+    let account = reader.read(env::AWS_ACCOUNT_ID, word);
+    Function {
+        arn: FunctionArn::new(&region, account.as_deref().unwrap_or(arn::DEFAULT_ACCOUNT), name.clone()),
+        name,
+        version: reader
+            .first(&[env::AWS_LAMBDA_FUNCTION_VERSION, env::K_REVISION], parse_version)
+            .unwrap_or_else(FunctionVersion::latest),
+        memory_size: reader
+            .read(env::AWS_LAMBDA_FUNCTION_MEMORY_SIZE, |text| reader::number(text, 1..=1 << 30))
+            .map_or(128, |mb| u32::try_from(mb).unwrap_or(u32::MAX)),
+        region,
+    }
+}
+
+/// One word that is safe in an ARN and in a header.
+fn word(text: &str) -> Result<String, String> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    if text.len() <= 64 && text.bytes().all(legal) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected at most 64 letters, digits and `-`".to_owned())
+    }
+}
+
+fn log_level(text: &str) -> Result<LevelFilter, String> {
+    text.parse().map_err(|_| "expected `off`, `error`, `warn`, `info`, `debug` or `trace`".to_owned())
+}
+
+fn launch(reader: &mut Reader<'_>, command: Vec<OsString>, deployment: Vec<(OsString, OsString)>) -> Launch {
+    let task_root = reader.path(env::LAMBDA_TASK_ROOT);
+    // The emulator's rule: of two or more words the last one is the handler, and still an argument.
+    let last_word = command.get(1..).and_then(<[OsString]>::last).cloned();
+    Launch {
+        task_root_given: task_root.is_some(),
+        task_root: task_root.unwrap_or_else(|| PathBuf::from("/var/task")),
+        runtime_dir: reader.path(env::LAMBDA_RUNTIME_DIR).unwrap_or_else(|| PathBuf::from("/var/runtime")),
+        handler: reader.raw(env::HANDLER).map(OsString::from).or(last_word).unwrap_or_default(),
+        command,
+        deployment,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Config, Mistakes> {
+        Config::read(variables.iter().map(|(k, v)| (k.into(), v.into())), Vec::new())
+    }
+
+    #[test]
+    fn defaults() {
+        let config = read(&[]).unwrap();
+        assert_eq!(config.front.address.to_string(), "0.0.0.0:8080");
+        assert_eq!(config.front.max_event_bytes, 6_291_456);
+        assert_eq!((config.workers, config.queue_length, config.shared_api_port), (4, 100, None));
+        assert_eq!(config.function_timeout, Duration::from_secs(300));
+        assert_eq!(
+            config.function.arn.to_string(),
+            "arn:aws:lambda:us-east-1:123456789012:function:function"
+        );
+        assert_eq!(config.function.version.as_str(), "$LATEST");
+    }
+
+    #[test]
+    fn knative_names_the_function_and_the_deployment_wins() {
+        let knative = [("K_SERVICE", "crow"), ("K_REVISION", "crow-00002")];
+        let config = read(&knative).unwrap();
+        assert_eq!((config.function.name.as_str(), config.function.version.as_str()), ("crow", "crow-00002"));
+        let given = [knative[0], knative[1], ("AWS_LAMBDA_FUNCTION_NAME", "rook")];
+        assert_eq!(read(&given).unwrap().function.name.as_str(), "rook");
+    }
+
+    #[test]
+    fn old_forms_are_read() {
+        let config =
+            read(&[("INVOKER_COUNT", "0x2"), ("REQUEST_SIZE_LIMIT", "5"), ("FUNCTION_TTL", "10")]).unwrap();
+        assert_eq!((config.workers, config.front.max_event_bytes), (2, 5_000_000));
+        assert_eq!(config.function_timeout, Duration::from_secs(10));
+        assert_eq!(read(&[("EXTERNAL_API_PORT", "9")]).unwrap().front.address.port(), 9);
+        assert_eq!(read(&[("PORT", "")]).unwrap().front.address.port(), 8080, "empty is not set");
+    }
+
+    #[test]
+    fn the_handler_is_the_last_of_several_words() {
+        let command = |words: &[&str]| Config::read([], words.iter().map(OsString::from).collect()).unwrap();
+        assert_eq!(command(&["python3"]).launch.handler, "");
+        assert_eq!(command(&["python3", "-m", "app.handler"]).launch.handler, "app.handler");
+    }
+
+    #[test]
+    fn all_mistakes_at_once() {
+        let error = read(&[
+            ("PORT", "70000"),
+            ("INVOKER_COUNT", "0"),
+            ("FUNCTION_TTL", "soon"),
+            ("AWS_LAMBDA_FUNCTION_TIMEOUT", "901"),
+            ("AWS_LAMBDA_FUNCTION_NAME", "a b"),
+            ("TM_LOG", "loud"),
+        ]);
+        let text = error.unwrap_err().to_string();
+        for name in ["PORT", "INVOKER_COUNT", "FUNCTION_TTL", "_TIMEOUT", "_NAME", "TM_LOG"] {
+            assert!(text.contains(name), "{name} is missing in {text}");
+        }
+    }
+}

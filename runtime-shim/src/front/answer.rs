@@ -1,0 +1,88 @@
+//! Answers that the shim gives by itself. API errors have AWS's shapes (7.4).
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use tm_lambda::{RequestId, headers};
+
+use crate::codec::Body;
+
+/// An answer with its id and type.
+pub(crate) fn with(
+    id: RequestId,
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Body> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let id = HeaderValue::try_from(id.to_string()).expect("a UUID is visible ASCII");
+    response.headers_mut().insert(headers::AMZN_REQUEST_ID, id);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// 200 for probes. Knative wants its own header's value back.
+pub(crate) fn healthy(id: RequestId, request: &HeaderMap) -> Response<Body> {
+    let body = request
+        .get(headers::K_NETWORK_PROBE)
+        .map_or("ok\n".into(), |probe| Bytes::copy_from_slice(probe.as_bytes()));
+    with(id, StatusCode::OK, headers::TEXT, body)
+}
+
+/// 413, in ACR's words (CE-18). The connection ends, as part of the body may be unread.
+pub(crate) fn too_large(id: RequestId) -> Response<Body> {
+    let mut response =
+        with(id, StatusCode::PAYLOAD_TOO_LARGE, headers::TEXT, "http: request body too large\n");
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// 429: the queue is full.
+pub(crate) fn too_many(id: RequestId) -> Response<Body> {
+    let body = r#"{"Reason":"ConcurrentInvocationLimitExceeded","Type":"User","message":"Rate Exceeded."}"#;
+    later(api_error(id, StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException", body))
+}
+
+/// 503: the shim stops.
+pub(crate) fn stopping(id: RequestId) -> Response<Body> {
+    let body = r#"{"Type":"Service","Message":"the function is being stopped"}"#;
+    later(api_error(id, StatusCode::SERVICE_UNAVAILABLE, "ServiceException", body))
+}
+
+/// 500: the shim lost the invoke.
+pub(crate) fn broken(id: RequestId) -> Response<Body> {
+    let body = r#"{"Type":"Service","Message":"the invoke was lost"}"#;
+    api_error(id, StatusCode::INTERNAL_SERVER_ERROR, "ServiceException", body)
+}
+
+/// 408: the body did not arrive in time.
+pub(crate) fn too_slow(id: RequestId) -> Response<Body> {
+    let body = r#"{"Type":"User","message":"the request body did not arrive within the function timeout"}"#;
+    api_error(id, StatusCode::REQUEST_TIMEOUT, "InvalidRequestContentException", body)
+}
+
+/// 400: the body broke off. Hardly anybody is left to read it.
+pub(crate) fn incomplete(id: RequestId) -> Response<Body> {
+    let body = r#"{"Type":"User","message":"the request body is incomplete"}"#;
+    api_error(id, StatusCode::BAD_REQUEST, "InvalidRequestContentException", body)
+}
+
+/// 404: a path of the Invoke API.
+pub(crate) fn invoke_api(id: RequestId) -> Response<Body> {
+    let body = r#"{"Type":"User","Message":"the Lambda Invoke API is not served on this port; send the event to /"}"#;
+    api_error(id, StatusCode::NOT_FOUND, "ResourceNotFoundException", body)
+}
+
+fn api_error(id: RequestId, status: StatusCode, name: &'static str, body: &'static str) -> Response<Body> {
+    let mut response = with(id, status, headers::JSON, body);
+    response.headers_mut().insert(headers::AMZN_ERROR_TYPE, HeaderValue::from_static(name));
+    response
+}
+
+fn later(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}

@@ -1,0 +1,130 @@
+//! What a worker says: its process's output and the platform's lines around it, as whole lines on the shim's stdout.
+//!
+//! One [`Lane`] per process owns both pipes. The worker hands it the platform's lines, and the lane puts them where they
+//! belong: output that was written before a line was handed over comes before it (LG-02). Nothing is ever waited for by
+//! the worker without a limit, so a stuck stdout delays logs and the function that prints them, never deadlines.
+
+mod lines;
+mod pipes;
+mod sink;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tm_serve::Tasks;
+use tokio::net::unix::pipe;
+use tokio::sync::{mpsc, oneshot};
+
+use pipes::Pipes;
+pub(crate) use sink::Sink;
+
+/// The worker's end of a lane.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    commands: mpsc::Sender<Command>,
+    /// Lane → worker: the last [`Command::AfterOutput`] is written.
+    settled: Option<oneshot::Receiver<()>>,
+}
+
+#[derive(Debug)]
+enum Command {
+    /// Write these lines now.
+    Write(String),
+    /// Write what the function has said so far, then these lines.
+    AfterOutput(String, oneshot::Sender<()>),
+    /// Write everything until the pipes close (or the time is over), then these lines, and end.
+    Close(String, oneshot::Sender<()>),
+}
+
+/// More lines than any invoke makes; a lane that is stuck this far back loses platform lines.
+const COMMANDS: usize = 64;
+
+/// How long an event is held back so that the lines of the invoke before it come first.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// How long the pipes of a dead process may stay open: a grandchild that escaped may hold them.
+const CLOSE: Duration = Duration::from_millis(250);
+
+// === impl Lane ===
+
+impl Lane {
+    /// Starts a lane for a process's output.
+    pub(crate) fn start(pipes: [pipe::Receiver; 2], sink: Sink, tasks: &Tasks) -> Self {
+        let (commands, command_rx) = mpsc::channel(COMMANDS);
+        tasks.spawn("log lane", run(Pipes::new(pipes), sink, command_rx));
+        Self { commands, settled: None }
+    }
+
+    /// Puts lines ahead of everything that the function says from now on.
+    pub(crate) fn write(&self, lines: String) {
+        self.send(Command::Write(lines));
+    }
+
+    /// Puts lines behind everything that the function has said so far.
+    pub(crate) fn after_output(&mut self, lines: String) {
+        let (settled_tx, settled_rx) = oneshot::channel();
+        self.send(Command::AfterOutput(lines, settled_tx));
+        self.settled = Some(settled_rx);
+    }
+
+    /// Waits until the lines of [`Lane::after_output`] are written, at most a second.
+    pub(crate) async fn settle(&mut self) {
+        if let Some(settled) = self.settled.take() {
+            let _ = tokio::time::timeout(SETTLE, settled).await;
+        }
+    }
+
+    /// Ends the lane: the rest of the output, then these lines. The process must be dead.
+    pub(crate) async fn close(self, lines: String) {
+        let (closed_tx, closed_rx) = oneshot::channel();
+        self.send(Command::Close(lines, closed_tx));
+        let _ = tokio::time::timeout(CLOSE + SETTLE, closed_rx).await;
+    }
+
+    fn send(&self, command: Command) {
+        if self.commands.try_send(command).is_err() {
+            tracing::warn!("log lines were lost: stdout is not being read");
+        }
+    }
+}
+
+/// The lane's own loop.
+async fn run(mut pipes: Pipes, sink: Sink, mut commands: mpsc::Receiver<Command>) {
+    loop {
+        let command = tokio::select! {
+            // START is handed over before the event is, so commands come before output that is ready as well.
+            biased;
+            command = commands.recv() => command,
+            chunk = pipes.chunk() => {
+                sink.write(chunk).await;
+                continue;
+            }
+        };
+        match command {
+            Some(Command::Write(lines)) => sink.write(lines.into()).await,
+            Some(Command::AfterOutput(lines, settled)) => {
+                sink.write(pipes.available()).await;
+                sink.write(lines.into()).await;
+                let _ = settled.send(());
+            }
+            Some(Command::Close(lines, closed)) => {
+                finish(&mut pipes, &sink, lines.into()).await;
+                let _ = closed.send(());
+                return;
+            }
+            None => return finish(&mut pipes, &sink, Bytes::new()).await,
+        }
+    }
+}
+
+/// The rest of the output until both pipes are closed, unfinished lines included, then the last lines.
+async fn finish(pipes: &mut Pipes, sink: &Sink, lines: Bytes) {
+    let rest = async {
+        while !pipes.closed() {
+            sink.write(pipes.chunk().await).await;
+        }
+    };
+    let _ = tokio::time::timeout(CLOSE, rest).await;
+    sink.write(pipes.unfinished()).await;
+    sink.write(lines).await;
+}

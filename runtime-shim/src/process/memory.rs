@@ -1,0 +1,37 @@
+//! `Max Memory Used` (LG-07): the peak resident memory of an environment since it was started.
+//!
+//! Added up over the runtime process and its descendants, from `VmHWM` of `/proc/PID/status`. A cgroup would say the same
+//! for the whole container, which with several workers is not one environment.
+
+use super::procfs;
+
+/// The peak so far.
+#[derive(Debug, Default)]
+pub(crate) struct Peak {
+    kib: u64,
+}
+
+/// More processes than this are not looked at: the figure is for a log line.
+const MAX_PROCESSES: usize = 64;
+
+// === impl Peak ===
+
+impl Peak {
+    /// Looks at the process tree under `pid`.
+    pub(crate) fn sample(&mut self, pid: i32) {
+        let mut seen = vec![pid];
+        let mut sum = 0;
+        let mut at = 0;
+        while let Some(&pid) = seen.get(at).filter(|_| at < MAX_PROCESSES) {
+            sum += procfs::peak_kib(pid).unwrap_or(0);
+            seen.extend(procfs::direct_children(pid));
+            at += 1;
+        }
+        self.kib = self.kib.max(sum);
+    }
+
+    /// The peak in whole megabytes, at least one.
+    pub(crate) fn megabytes(&self) -> u64 {
+        self.kib.div_ceil(1024).max(1)
+    }
+}

@@ -1,0 +1,171 @@
+//! The environment of the runtime process (section 3): the deployment's variables, Lambda's where those are silent.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+
+use jiff::Timestamp;
+use tm_lambda::environment::{self as env, Kind};
+use uuid::Uuid;
+
+use crate::config::{Function, Launch};
+
+/// Lambda's own search path; the odd `/usr/bin/:` is AWS's.
+const DEFAULT_PATH: &str = "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin";
+
+type Variables = BTreeMap<OsString, OsString>;
+
+/// Everything that does not differ between workers.
+pub(crate) fn of(launch: &Launch, function: &Function) -> Vec<(OsString, OsString)> {
+    let mut variables: Variables =
+        launch.deployment.iter().filter(|(name, _)| passes(name)).cloned().collect();
+    identity(&mut variables, function);
+    places(&mut variables, launch);
+    default(&mut variables, env::AWS_XRAY_CONTEXT_MISSING, "LOG_ERROR");
+    default(&mut variables, env::LANG, "en_US.UTF-8");
+    default(&mut variables, env::TZ, ":UTC");
+    variables.into_iter().collect()
+}
+
+/// Neither the shim's own business nor something that the function must not have.
+fn passes(name: &OsStr) -> bool {
+    let row = env::TABLE.iter().find(|row| OsStr::new(row.name) == name);
+    row.is_none_or(|row| row.kind == Kind::Both)
+}
+
+/// Who the function is. The configuration has already put the deployment's values first.
+fn identity(variables: &mut Variables, function: &Function) {
+    let Function { name, version, memory_size, region, .. } = function;
+    set(variables, env::AWS_LAMBDA_FUNCTION_NAME, name.as_str());
+    set(variables, env::AWS_LAMBDA_FUNCTION_VERSION, version.as_str());
+    set(variables, env::AWS_LAMBDA_FUNCTION_MEMORY_SIZE, memory_size.to_string());
+    set(variables, env::AWS_LAMBDA_INITIALIZATION_TYPE, "on-demand");
+    default(variables, env::AWS_REGION, region);
+    default(variables, env::AWS_DEFAULT_REGION, region);
+    default(variables, env::AWS_LAMBDA_LOG_GROUP_NAME, format!("/aws/lambda/{name}"));
+    let day = Timestamp::now().strftime("%Y/%m/%d");
+    let stream = format!("{day}/[{version}]{}", Uuid::new_v4().simple());
+    default(variables, env::AWS_LAMBDA_LOG_STREAM_NAME, stream);
+}
+
+/// Where things are.
+fn places(variables: &mut Variables, launch: &Launch) {
+    let Launch { task_root, runtime_dir, handler, .. } = launch;
+    let (task, runtime) = (task_root.display(), runtime_dir.display());
+    let libraries =
+        format!("/var/lang/lib:/lib64:/usr/lib64:{runtime}:{runtime}/lib:{task}:{task}/lib:/opt/lib");
+    set(variables, env::LAMBDA_TASK_ROOT, task_root);
+    set(variables, env::LAMBDA_RUNTIME_DIR, runtime_dir);
+    set(variables, env::HANDLER, handler);
+    default(variables, env::LD_LIBRARY_PATH, libraries);
+    let path = variables.get(OsStr::new(env::PATH)).filter(|path| !path.is_empty());
+    let path = path.map_or_else(|| DEFAULT_PATH.into(), |path| with_opt_bin(path));
+    set(variables, env::PATH, path);
+}
+
+/// The deployment's search path wins; layers' programs come last, as on Lambda.
+fn with_opt_bin(path: &OsStr) -> OsString {
+    let mut path = path.to_owned();
+    if !std::env::split_paths(&path).any(|folder| folder.as_os_str() == "/opt/bin") {
+        path.push(":/opt/bin");
+    }
+    path
+}
+
+fn set(variables: &mut Variables, name: &str, value: impl AsRef<OsStr>) {
+    variables.insert(name.into(), value.as_ref().to_owned());
+}
+
+fn default(variables: &mut Variables, name: &str, value: impl AsRef<OsStr>) {
+    variables.entry(name.into()).or_insert_with(|| value.as_ref().to_owned());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn of_deployment(deployment: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let variables = deployment.iter().map(|(k, v)| (k.into(), v.into()));
+        let config = Config::read(variables, Vec::new()).unwrap();
+        let text = |value: OsString| value.into_string().unwrap();
+        of(&config.launch, &config.function).into_iter().map(|(k, v)| (text(k), text(v))).collect()
+    }
+
+    #[test]
+    fn lambdas_variables_are_all_there() {
+        let variables = of_deployment(&[]);
+        for (name, value) in [
+            ("AWS_LAMBDA_FUNCTION_NAME", "function"),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
+            ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
+            ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/function"),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_DEFAULT_REGION", "us-east-1"),
+            ("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR"),
+            ("LAMBDA_TASK_ROOT", "/var/task"),
+            ("LAMBDA_RUNTIME_DIR", "/var/runtime"),
+            ("_HANDLER", ""),
+            ("LANG", "en_US.UTF-8"),
+            ("TZ", ":UTC"),
+            ("PATH", DEFAULT_PATH),
+            (
+                "LD_LIBRARY_PATH",
+                "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib",
+            ),
+        ] {
+            assert_eq!(variables.get(name).map(String::as_str), Some(value), "{name}");
+        }
+        let stream = &variables["AWS_LAMBDA_LOG_STREAM_NAME"];
+        assert!(
+            stream.contains("/[$LATEST]") && stream.len() == "2026/11/23/[$LATEST]".len() + 32,
+            "{stream}"
+        );
+        for name in
+            ["AWS_EXECUTION_ENV", "_X_AMZN_TRACE_ID", "AWS_LAMBDA_MAX_CONCURRENCY", "AWS_ACCESS_KEY_ID"]
+        {
+            assert!(!variables.contains_key(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_deployment_wins_where_it_may() {
+        let variables = of_deployment(&[
+            ("AWS_LAMBDA_FUNCTION_NAME", "crow"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512"),
+            ("AWS_LAMBDA_LOG_GROUP_NAME", "mine"),
+            ("PATH", "/x/bin"),
+            ("LD_LIBRARY_PATH", "/x/lib"),
+            ("TZ", "Europe/Paris"),
+            ("SECRET", "a=b=$c"),
+        ]);
+        for (name, value) in [
+            ("AWS_LAMBDA_FUNCTION_NAME", "crow"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512"),
+            ("AWS_LAMBDA_LOG_GROUP_NAME", "mine"),
+            ("PATH", "/x/bin:/opt/bin"),
+            ("LD_LIBRARY_PATH", "/x/lib"),
+            ("TZ", "Europe/Paris"),
+            ("SECRET", "a=b=$c"),
+        ] {
+            assert_eq!(variables.get(name).map(String::as_str), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn reserved_and_private_names_do_not_pass() {
+        let variables = of_deployment(&[
+            ("_LAMBDA_TELEMETRY_LOG_FD", "62"),
+            ("AWS_LAMBDA_MAX_CONCURRENCY", "2"),
+            ("_X_AMZN_TRACE_ID", "Root=1"),
+            ("PORT", "8080"),
+            ("TM_QUEUE_LENGTH", "7"),
+            ("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start"),
+        ]);
+        for name in ["_LAMBDA_TELEMETRY_LOG_FD", "AWS_LAMBDA_MAX_CONCURRENCY", "_X_AMZN_TRACE_ID", "PORT"] {
+            assert!(!variables.contains_key(name), "{name}");
+        }
+        assert!(!variables.contains_key("TM_QUEUE_LENGTH"));
+        assert_eq!(variables["AWS_LAMBDA_INITIALIZATION_TYPE"], "on-demand");
+    }
+}

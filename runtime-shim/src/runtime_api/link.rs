@@ -1,0 +1,122 @@
+//! From the Runtime API's handlers to the loop of the worker they belong to, as typed calls.
+
+use bytes::Bytes;
+use tm_lambda::api_error::ApiError;
+use tm_lambda::{FunctionError, RequestId};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::invocation::Delivery;
+
+/// One worker, as handlers see it.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    /// Handlers → worker.
+    call_tx: mpsc::Sender<Call>,
+}
+
+/// Worker → a waiting `next`.
+pub(crate) type NextReply = oneshot::Sender<Result<Delivery, ApiError>>;
+
+/// A call whose order matters; the worker answers each.
+#[derive(Debug)]
+pub(crate) enum Call {
+    /// Give me an event.
+    Next(NextReply),
+    /// I start to send the answer for this id.
+    Begin {
+        /// The id in the path.
+        id: Option<RequestId>,
+        /// Which answer.
+        kind: CallKind,
+        /// Whether it may be sent.
+        reply: oneshot::Sender<Result<Upload, ApiError>>,
+    },
+    /// The init failed.
+    InitError {
+        /// What the runtime says about it.
+        error: FunctionError,
+        /// Whether that was allowed now.
+        reply: oneshot::Sender<Result<(), ApiError>>,
+    },
+}
+
+/// The two answers to an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallKind {
+    /// `…/response`.
+    Response,
+    /// `…/error`.
+    Error,
+}
+
+/// The right to send one answer. Dropping it unsent means that the upload broke off.
+#[derive(Debug)]
+pub(crate) struct Upload(oneshot::Sender<Uploaded>);
+
+/// An answer that has arrived.
+#[derive(Debug)]
+pub(crate) enum Uploaded {
+    /// The result.
+    Result(Bytes),
+    /// The function's error.
+    Error(FunctionError),
+    /// Over the limit.
+    TooLarge,
+    /// The connection broke.
+    Truncated,
+    /// Sent in a mode that does not exist.
+    InvalidMode,
+}
+
+/// Calls that may wait for the worker: one runtime makes one at a time, a little more is confusion on its side.
+const CALLS: usize = 16;
+
+// === impl Link ===
+
+impl Link {
+    /// A link and the worker's end of it.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Call>) {
+        let (call_tx, call_rx) = mpsc::channel(CALLS);
+        (Self { call_tx }, call_rx)
+    }
+
+    /// Waits for an event, for as long as it takes (RT-03).
+    pub(crate) async fn next(&self) -> Result<Delivery, ApiError> {
+        self.ask(Call::Next).await
+    }
+
+    /// Asks to send an answer.
+    pub(crate) async fn begin(&self, id: Option<RequestId>, kind: CallKind) -> Result<Upload, ApiError> {
+        self.ask(|reply| Call::Begin { id, kind, reply }).await
+    }
+
+    /// Reports that the init failed.
+    pub(crate) async fn init_error(&self, error: FunctionError) -> Result<(), ApiError> {
+        self.ask(|reply| Call::InitError { error, reply }).await
+    }
+
+    /// Calls the worker. One that has gone takes its process with it, so the caller will hardly read the 500.
+    async fn ask<T>(
+        &self,
+        call: impl FnOnce(oneshot::Sender<Result<T, ApiError>>) -> Call,
+    ) -> Result<T, ApiError> {
+        let (reply_tx, reply_rx) = oneshot::channel();
+        self.call_tx.send(call(reply_tx)).await.map_err(|_| ApiError::Internal)?;
+        reply_rx.await.unwrap_or(Err(ApiError::Internal))
+    }
+}
+
+// === impl Upload ===
+
+impl Upload {
+    /// A right, and what the worker waits on.
+    pub(crate) fn new() -> (Self, oneshot::Receiver<Uploaded>) {
+        let (uploaded_tx, uploaded_rx) = oneshot::channel();
+        (Self(uploaded_tx), uploaded_rx)
+    }
+
+    /// Hands the answer over. A worker that no longer wants it has timed the invoke out.
+    pub(crate) fn finish(self, uploaded: Uploaded) {
+        let _ = self.0.send(uploaded);
+    }
+}

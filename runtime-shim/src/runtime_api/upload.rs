@@ -1,0 +1,97 @@
+//! The POSTs of a runtime: results, errors, init errors.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use hyper::body::Incoming;
+use tm_lambda::api_error::ApiError;
+use tm_lambda::limits::MAX_RESULT_BYTES;
+use tm_lambda::{FunctionError, RequestId, headers};
+
+use super::answer::{self, Body};
+use super::link::{CallKind, Link, Upload, Uploaded};
+use crate::body::{self, BodyError, Whole};
+
+type Answer = Result<Response<Body>, ApiError>;
+
+/// `POST …/invocation/{id}/response`. The worker hears of it before the body is read: from then on the runtime is
+/// sending, and an upload that breaks off is an answer too (RT-31).
+pub(crate) async fn response(
+    link: &Link,
+    id: Option<RequestId>,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Answer {
+    let upload = link.begin(id, CallKind::Response).await?;
+    if !known_mode(headers) {
+        upload.finish(Uploaded::InvalidMode);
+        body::discard(body, usize::MAX).await;
+        return Err(ApiError::InvalidResponseMode);
+    }
+    let (upload, Whole { bytes, trailers }) = read(upload, body).await?;
+    upload.finish(trailers.as_ref().and_then(error_of).map_or(Uploaded::Result(bytes), Uploaded::Error));
+    Ok(answer::accepted())
+}
+
+/// `POST …/invocation/{id}/error`.
+pub(crate) async fn error(link: &Link, id: Option<RequestId>, headers: &HeaderMap, body: Incoming) -> Answer {
+    let upload = link.begin(id, CallKind::Error).await?;
+    let (upload, Whole { bytes, .. }) = read(upload, body).await?;
+    upload.finish(Uploaded::Error(reported(headers, bytes)));
+    Ok(answer::accepted())
+}
+
+/// `POST …/init/error`.
+pub(crate) async fn init_error(link: &Link, headers: &HeaderMap, body: Incoming) -> Answer {
+    let bytes = match body::read(body, MAX_RESULT_BYTES).await {
+        Ok(Whole { bytes, .. }) => bytes,
+        Err(BodyError::Broken(_)) => return Err(ApiError::Truncated),
+        Err(BodyError::TooLarge(_)) => return Err(ApiError::TooLarge),
+    };
+    link.init_error(reported(headers, bytes)).await?;
+    Ok(answer::accepted())
+}
+
+/// Reads the body. The worker learns of a failure first; then the rest is read, so that the client can read the 413.
+async fn read(upload: Upload, body: Incoming) -> Result<(Upload, Whole), ApiError> {
+    match body::read(body, MAX_RESULT_BYTES).await {
+        Ok(whole) => Ok((upload, whole)),
+        Err(BodyError::Broken(error)) => {
+            tracing::debug!(error = &error as &dyn std::error::Error, "the runtime's upload broke off");
+            upload.finish(Uploaded::Truncated);
+            Err(ApiError::Truncated)
+        }
+        Err(BodyError::TooLarge(rest)) => {
+            upload.finish(Uploaded::TooLarge);
+            // Bounded by the worker, which ends the process and this connection at the deadline.
+            body::discard(rest, usize::MAX).await;
+            Err(ApiError::TooLarge)
+        }
+    }
+}
+
+/// RT-27: absent or `streaming`.
+fn known_mode(headers: &HeaderMap) -> bool {
+    headers.get(headers::RUNTIME_RESPONSE_MODE).is_none_or(|mode| mode == headers::STREAMING)
+}
+
+fn reported(headers: &HeaderMap, body: Bytes) -> FunctionError {
+    FunctionError::reported(text(headers, &headers::RUNTIME_ERROR_TYPE), body)
+}
+
+/// ST-15: an error that a runtime reports in the trailers of its result, with or without the streaming header. Go
+/// declares the trailers on every POST and fills them on failure only.
+fn error_of(trailers: &HeaderMap) -> Option<FunctionError> {
+    let error_type = text(trailers, &headers::RUNTIME_ERROR_TYPE).filter(|value| !value.is_empty());
+    let body = text(trailers, &headers::RUNTIME_ERROR_BODY).filter(|value| !value.is_empty());
+    if error_type.is_none() && body.is_none() {
+        return None;
+    }
+    let body = body.and_then(|encoded| STANDARD.decode(encoded).ok()).unwrap_or_default();
+    Some(FunctionError::reported(error_type, body.into()))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}

@@ -1,0 +1,351 @@
+//! One worker: a slot for a runtime process, supervised alone. The pool runs one task per worker.
+//!
+//! ```text
+//! start -> first init (10 s) -> warm: idle <-> invoke
+//!               | failed                | crash, timeout, exit
+//!               v                       v
+//!             cold: wait for an invoke, init again inside it (LC-04), then warm or cold
+//! ```
+//!
+//! A dead process is replaced when there is work for it, never before: a function that crashes at once cannot spin, and
+//! the caller who pays for the init sees what went wrong. From the third failed init in a row on there is a pause too.
+
+mod ending;
+mod environment;
+mod session;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tm_lambda::log::{self, InitPhase, Report, Status};
+use tm_lambda::{FunctionError, RequestId};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::invocation::{Invocation, Outcome, Responder, ResultBody};
+use crate::logs::Sink;
+use crate::process::Launcher;
+use crate::queue::{Promise, Queue};
+use crate::runtime_api::{SharedApi, Uploaded};
+use ending::Ending;
+use environment::{Environment, Step};
+use session::Event;
+
+/// What all workers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Arc<Config>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) launcher: Launcher,
+    pub(crate) sink: Sink,
+    /// The one Runtime API of all workers; without it each has its own.
+    pub(crate) api: Option<Arc<SharedApi>>,
+    /// Finish what is there, then end.
+    pub(crate) drain: CancellationToken,
+    /// End now.
+    pub(crate) halt: CancellationToken,
+    /// Whether the last init of any worker went well.
+    pub(crate) healthy: AtomicBool,
+}
+
+/// One slot.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    index: usize,
+    shared: Arc<Shared>,
+    failed_inits: u32,
+}
+
+/// Where a worker stands between two invokes.
+enum Stage {
+    /// Its process waits for an event.
+    Warm(Box<Environment>),
+    /// It has no process.
+    Cold,
+    /// It is done.
+    Stop,
+}
+
+/// An init that did not get to its first `next`.
+struct FailedInit {
+    ending: Ending,
+    environment: Option<Box<Environment>>,
+    duration: Duration,
+}
+
+/// The longest pause before another init.
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
+
+// === impl Shared ===
+
+impl Shared {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        queue: Arc<Queue>,
+        launcher: Launcher,
+        sink: Sink,
+        api: Option<Arc<SharedApi>>,
+    ) -> Self {
+        let (drain, halt) = (CancellationToken::new(), CancellationToken::new());
+        Self { config, queue, launcher, sink, api, drain, halt, healthy: AtomicBool::new(true) }
+    }
+}
+
+// === impl Worker ===
+
+impl Worker {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Self {
+        Self { index, shared, failed_inits: 0 }
+    }
+
+    /// Works until it is told to stop. `starting` is given back, and `initialised` answered, when the first init has
+    /// ended, well or not (init errors never mark a deployment as broken).
+    pub(crate) async fn run(mut self, starting: Promise, initialised: Option<oneshot::Sender<()>>) {
+        let mut stage = self.first_init().await;
+        drop(starting);
+        drop(initialised);
+        loop {
+            stage = match stage {
+                Stage::Warm(environment) => self.idle(environment).await,
+                Stage::Cold => self.cold().await,
+                Stage::Stop => return,
+            };
+        }
+    }
+
+    /// The init ahead of any invoke. Skipped when the last one of the whole pool failed: another one would only delay
+    /// the caller, who pays for the next init anyway.
+    async fn first_init(&mut self) -> Stage {
+        if !self.shared.healthy.load(Ordering::Relaxed) {
+            return Stage::Cold;
+        }
+        self.shared.sink.write(init_start_line(&self.shared.config).into()).await;
+        let limit = Instant::now() + self.shared.config.init_timeout;
+        match self.init(limit).await {
+            Ok(environment) => Stage::Warm(environment),
+            Err(FailedInit { ending: Ending::Halted, environment, .. }) => {
+                self.discard(environment, String::new()).await;
+                Stage::Stop
+            }
+            Err(FailedInit { ending, environment, duration }) => {
+                let line = log::init_report(duration, InitPhase::Init, &ending.status());
+                self.discard(environment, line).await;
+                Stage::Cold
+            }
+        }
+    }
+
+    /// Starts a process and waits until it asks for its first event.
+    async fn init(&mut self, limit: Instant) -> Result<Box<Environment>, FailedInit> {
+        let began = Instant::now();
+        let result = match Environment::start(self.index, &self.shared).await {
+            Ok(environment) => {
+                let mut environment = Box::new(environment);
+                match environment.init(limit, &self.shared.halt).await {
+                    Ok(()) => Ok(environment),
+                    Err(ending) => Err((ending, Some(environment))),
+                }
+            }
+            Err(error) => Err((Ending::NotStarted(error), None)),
+        };
+        self.shared.healthy.store(result.is_ok(), Ordering::Relaxed);
+        self.failed_inits = if result.is_ok() { 0 } else { self.failed_inits.saturating_add(1) };
+        result.map_err(|(ending, environment)| {
+            tracing::info!(worker = self.index, %ending, "init failed");
+            FailedInit { ending, environment, duration: began.elapsed() }
+        })
+    }
+
+    /// Waits for work with a process that waits for an event.
+    async fn idle(&mut self, mut environment: Box<Environment>) -> Stage {
+        loop {
+            let shared = Arc::clone(&self.shared);
+            tokio::select! {
+                // The process's own words first; work before the end, so that a drain leaves nothing behind.
+                biased;
+                step = environment.step(None, &shared.halt) => match step {
+                    Step::Session(_) => {}
+                    Step::Exited(exit) => {
+                        tracing::warn!(worker = self.index, "{exit} while it was idle");
+                        environment.end(None, String::new()).await;
+                        return Stage::Cold;
+                    }
+                    Step::Deadline | Step::Halted => return self.stop(environment).await,
+                },
+                invocation = shared.queue.pop() => {
+                    return self.invoke(environment, invocation, Instant::now()).await;
+                }
+                () = shared.drain.cancelled() => return self.stop(environment).await,
+            }
+        }
+    }
+
+    /// Waits for work without a process, and starts one for it.
+    async fn cold(&mut self) -> Stage {
+        let shared = Arc::clone(&self.shared);
+        let invocation = tokio::select! {
+            biased;
+            () = shared.halt.cancelled() => return Stage::Stop,
+            invocation = shared.queue.pop() => invocation,
+            () = shared.drain.cancelled() => return Stage::Stop,
+        };
+        let began = Instant::now();
+        tokio::time::sleep_until((began + self.backoff()).min(invocation.expires)).await;
+        match self.init(invocation.expires).await {
+            Ok(mut environment) => {
+                // It is inside the invoke's own duration.
+                environment.take_init();
+                self.invoke(environment, invocation, began).await
+            }
+            Err(failed) => self.failed_inside_invoke(failed, invocation, began).await,
+        }
+    }
+
+    fn backoff(&self) -> Duration {
+        match self.failed_inits.checked_sub(3) {
+            None => Duration::ZERO,
+            Some(more) => Duration::from_millis(100).saturating_mul(1 << more.min(10)).min(MAX_BACKOFF),
+        }
+    }
+
+    /// The second failure is the invoke's result (LC-04).
+    async fn failed_inside_invoke(
+        &self,
+        failed: FailedInit,
+        invocation: Invocation,
+        began: Instant,
+    ) -> Stage {
+        let FailedInit { ending, mut environment, duration } = failed;
+        let id = invocation.id();
+        let error = ending.error(id, self.shared.config.function_timeout);
+        let mut lines = log::init_report(duration, InitPhase::Invoke, &ending.status());
+        lines.push_str(&log::start(id, &self.shared.config.function.version));
+        let memory = environment.as_mut().map_or(1, |environment| environment.memory());
+        lines.push_str(&self.last_lines(id, began, None, memory, &Some((&ending, &error))));
+        let stop = matches!(ending, Ending::Halted);
+        invocation.responder.answer(ending.outcome(error));
+        self.discard(environment, lines).await;
+        if stop { Stage::Stop } else { Stage::Cold }
+    }
+
+    /// One invoke, from the event to the runtime's next `next` (LC-07).
+    async fn invoke(
+        &mut self,
+        mut environment: Box<Environment>,
+        invocation: Invocation,
+        began: Instant,
+    ) -> Stage {
+        let Invocation { delivery, expires, responder } = invocation;
+        let id = delivery.id;
+        environment.begin(delivery, &self.shared.config.function.version).await;
+        let mut responder = Some(responder);
+        let ending = loop {
+            match environment.step(Some(expires), &self.shared.halt).await {
+                Step::Session(Event::Ready) => break None,
+                Step::Session(Event::Uploaded(uploaded)) => answer(&mut responder, id, uploaded),
+                // The state machine refuses it after the first `next`.
+                Step::Session(Event::InitError(_)) => {}
+                Step::Exited(exit) => break Some(Ending::Exited(exit)),
+                Step::Deadline => break Some(Ending::TimedOut),
+                Step::Halted => break Some(Ending::Halted),
+            }
+        };
+        match ending {
+            None => self.phase_ended(environment, id, began),
+            Some(ending) => self.broke_off(environment, id, began, ending, responder).await,
+        }
+    }
+
+    fn phase_ended(&self, mut environment: Box<Environment>, id: RequestId, began: Instant) -> Stage {
+        let (init, memory) = (environment.take_init(), environment.memory());
+        environment.finish(self.last_lines(id, began, init, memory, &None));
+        Stage::Warm(environment)
+    }
+
+    /// The invoke cannot go on. The caller hears it at once, unless it already has its answer.
+    async fn broke_off(
+        &self,
+        mut environment: Box<Environment>,
+        id: RequestId,
+        began: Instant,
+        ending: Ending,
+        responder: Option<Responder>,
+    ) -> Stage {
+        let error = ending.error(id, self.shared.config.function_timeout);
+        let (init, memory) = (environment.take_init(), environment.memory());
+        let lines = self.last_lines(id, began, init, memory, &Some((&ending, &error)));
+        let halted = matches!(ending, Ending::Halted);
+        if let Some(responder) = responder {
+            responder.answer(ending.outcome(error));
+        }
+        environment.end(None, lines).await;
+        if halted { Stage::Stop } else { Stage::Cold }
+    }
+
+    /// What follows the function's output: why it failed, END, REPORT.
+    fn last_lines(
+        &self,
+        id: RequestId,
+        began: Instant,
+        init: Option<Duration>,
+        max_memory: u64,
+        failure: &Option<(&Ending, &FunctionError)>,
+    ) -> String {
+        let config = &self.shared.config;
+        let timed_out = matches!(failure, Some((Ending::TimedOut, _)));
+        let mut lines = match failure {
+            Some(_) if timed_out => log::timeout(jiff::Timestamp::now(), id, config.function_timeout),
+            Some((_, error)) => log::failure(error),
+            None => String::new(),
+        };
+        lines.push_str(&log::end(id));
+        lines.push_str(&log::report(&Report {
+            id,
+            // LG-08: a timeout took exactly as long as it was allowed to.
+            duration: if timed_out { config.function_timeout } else { began.elapsed() },
+            init,
+            memory_size: config.function.memory_size,
+            max_memory,
+            status: failure.map_or(Status::Success, |(ending, _)| ending.status()),
+        }));
+        lines
+    }
+
+    /// LC-20: TERM first, as users of Kubernetes expect.
+    async fn stop(&self, environment: Box<Environment>) -> Stage {
+        let grace = tm_lambda::limits::SHUTDOWN_BUDGET;
+        environment.end((!self.shared.halt.is_cancelled()).then_some(grace), String::new()).await;
+        Stage::Stop
+    }
+
+    /// Ends what there is of an environment, and writes lines behind its output.
+    async fn discard(&self, environment: Option<Box<Environment>>, lines: String) {
+        match environment {
+            Some(environment) => environment.end(None, lines).await,
+            None => self.shared.sink.write(lines.into()).await,
+        }
+    }
+}
+
+/// Gives the caller what the runtime sent, once.
+fn answer(responder: &mut Option<Responder>, id: RequestId, uploaded: Uploaded) {
+    let outcome = match uploaded {
+        Uploaded::Result(bytes) => Outcome::Success(ResultBody::Whole(bytes)),
+        Uploaded::Error(error) => Outcome::Failed(error),
+        Uploaded::TooLarge => Outcome::Failed(FunctionError::response_too_large()),
+        Uploaded::Truncated => Outcome::Failed(FunctionError::truncated(id)),
+        Uploaded::InvalidMode => Outcome::Failed(FunctionError::invalid_response_mode(id)),
+    };
+    if let Some(responder) = responder.take() {
+        responder.answer(outcome);
+    }
+}
+
+fn init_start_line(config: &Config) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let arn = format!("arn:aws:lambda:{}::runtime:runtime-shim-{version}", config.function.region);
+    log::init_start(&format!("runtime-shim/{version}"), &arn)
+}

@@ -1,0 +1,74 @@
+//! Why a process can no longer serve, in the words of callers, logs and the shim's own diagnostics.
+
+use std::fmt;
+use std::time::Duration;
+
+use tm_lambda::log::Status;
+use tm_lambda::{FunctionError, RequestId, RuntimeExit, error_type};
+
+use crate::invocation::Outcome;
+use crate::process::StartError;
+
+/// The end of an init or an invoke that did not go well.
+#[derive(Clone, Debug)]
+pub(crate) enum Ending {
+    /// There is no process.
+    NotStarted(StartError),
+    /// The runtime reported that its init failed.
+    InitError(FunctionError),
+    /// The process ended.
+    Exited(RuntimeExit),
+    /// The time was over.
+    TimedOut,
+    /// The shim stops now.
+    Halted,
+}
+
+// === impl Ending ===
+
+impl Ending {
+    /// The payload for the caller of invoke `id`.
+    pub(crate) fn error(&self, id: RequestId, timeout: Duration) -> FunctionError {
+        match self {
+            Self::NotStarted(error) => error.for_caller(id),
+            Self::InitError(error) => error.clone(),
+            Self::Exited(exit) => FunctionError::exited(id, *exit),
+            Self::TimedOut => FunctionError::timed_out(id, timeout),
+            Self::Halted => FunctionError::sandbox_failure(id, "the function is being stopped"),
+        }
+    }
+
+    /// What the caller is told with it.
+    pub(crate) fn outcome(&self, error: FunctionError) -> Outcome {
+        match self {
+            Self::TimedOut => Outcome::TimedOut(error),
+            Self::Halted => Outcome::Stopping,
+            Self::NotStarted(_) | Self::InitError(_) | Self::Exited(_) => Outcome::Failed(error),
+        }
+    }
+
+    /// The status in `REPORT` and `INIT_REPORT`.
+    pub(crate) fn status(&self) -> Status {
+        let error_type = match self {
+            Self::TimedOut => return Status::Timeout,
+            Self::InitError(error) => error.error_type(),
+            Self::Exited(_) => error_type::EXIT_ERROR,
+            Self::NotStarted(StartError::InvalidEntrypoint(_)) => error_type::INVALID_ENTRYPOINT,
+            Self::NotStarted(StartError::InvalidWorkingDir(_)) => error_type::INVALID_WORKING_DIR,
+            Self::NotStarted(StartError::Sandbox(_)) | Self::Halted => error_type::SANDBOX_FAILURE,
+        };
+        Status::Error(error_type.to_owned())
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotStarted(error) => error.fmt(f),
+            Self::InitError(error) => write!(f, "the runtime reported {}", error.error_type()),
+            Self::Exited(exit) => exit.fmt(f),
+            Self::TimedOut => f.write_str("the time was over"),
+            Self::Halted => f.write_str("the shim stops"),
+        }
+    }
+}

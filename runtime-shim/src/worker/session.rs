@@ -1,0 +1,170 @@
+//! What one runtime process is allowed to call, and what it was given. Lives in the worker's loop; knows no process.
+
+use tm_lambda::api_error::ApiError;
+use tm_lambda::{FunctionError, RequestId, RuntimeCall, RuntimeState};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::invocation::Delivery;
+use crate::runtime_api::{Call, CallKind, Link, NextReply, Upload, Uploaded};
+
+/// The protocol state of one process.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Handlers → worker.
+    call_rx: mpsc::Receiver<Call>,
+    state: RuntimeState,
+    /// A `next` that waits for an event.
+    parked: Option<NextReply>,
+    /// An answer that is being sent.
+    upload: Option<oneshot::Receiver<Uploaded>>,
+    current: Option<Current>,
+}
+
+/// The invoke that the process has, or is to get.
+#[derive(Debug)]
+struct Current {
+    delivery: Delivery,
+    answered: bool,
+}
+
+/// What the worker must know of.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The process waits for an event: its init, or the invoke before, is over (RT-26).
+    Ready,
+    /// Its init failed.
+    InitError(FunctionError),
+    /// An answer to the current invoke.
+    Uploaded(Uploaded),
+}
+
+// === impl Session ===
+
+impl Session {
+    /// A session, and the link for the handlers.
+    pub(crate) fn new() -> (Self, Link) {
+        let (link, call_rx) = Link::new();
+        let session =
+            Self { call_rx, state: RuntimeState::Started, parked: None, upload: None, current: None };
+        (session, link)
+    }
+
+    /// Answers calls until there is something to tell.
+    ///
+    /// # Cancel safety
+    ///
+    /// No call is lost when the future is dropped.
+    pub(crate) async fn event(&mut self) -> Event {
+        loop {
+            tokio::select! {
+                // A client that has read its 202 may call `next` at once: the upload is seen first.
+                biased;
+                uploaded = finished(&mut self.upload) => return Event::Uploaded(self.on_uploaded(uploaded)),
+                Some(call) = self.call_rx.recv() => {
+                    if let Some(event) = self.on_call(call) {
+                        return event;
+                    }
+                }
+                // Every link is gone; the process will be, too, and somebody else sees to that.
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Gives the process an invoke, now or when it asks.
+    pub(crate) fn assign(&mut self, delivery: Delivery) {
+        self.current = Some(Current { delivery, answered: false });
+        self.deliver();
+    }
+
+    /// Forgets the invoke, which is over.
+    pub(crate) fn release(&mut self) {
+        self.current = None;
+    }
+
+    /// Whether an answer is on its way.
+    pub(crate) fn is_uploading(&self) -> bool {
+        self.upload.is_some()
+    }
+
+    fn on_call(&mut self, call: Call) -> Option<Event> {
+        match call {
+            Call::Next(reply) => self.on_next(reply),
+            Call::Begin { id, kind, reply } => {
+                let _ = reply.send(self.on_begin(id, kind));
+                None
+            }
+            Call::InitError { error, reply } => {
+                let allowed = self.step(RuntimeCall::InitError);
+                let event = allowed.is_ok().then_some(Event::InitError(error));
+                let _ = reply.send(allowed);
+                event
+            }
+        }
+    }
+
+    fn on_next(&mut self, reply: NextReply) -> Option<Event> {
+        let before = self.state;
+        if let Err(error) = self.step(RuntimeCall::Next) {
+            let _ = reply.send(Err(error));
+            return None;
+        }
+        // A second one replaces the first, whose connection is as good as gone.
+        self.parked = Some(reply);
+        match before {
+            RuntimeState::Started | RuntimeState::ResponseSent => Some(Event::Ready),
+            _ => {
+                self.deliver();
+                None
+            }
+        }
+    }
+
+    /// Hands the current invoke to the waiting `next`. If nobody reads it, the next one gets it (RT-24, RT-25).
+    fn deliver(&mut self) {
+        let Some(current) = self.current.as_ref().filter(|current| !current.answered) else { return };
+        let Some(reply) = self.parked.take() else { return };
+        if reply.send(Ok(current.delivery.clone())).is_ok() {
+            self.state = RuntimeState::Running;
+        }
+    }
+
+    /// RT-40: the id is checked before the order.
+    fn on_begin(&mut self, id: Option<RequestId>, kind: CallKind) -> Result<Upload, ApiError> {
+        let current =
+            self.current.as_ref().filter(|current| !current.answered && Some(current.delivery.id) == id);
+        if current.is_none() {
+            return Err(ApiError::InvalidRequestId);
+        }
+        self.step(match kind {
+            CallKind::Response => RuntimeCall::Response,
+            CallKind::Error => RuntimeCall::Error,
+        })?;
+        let (upload, uploaded_rx) = Upload::new();
+        self.upload = Some(uploaded_rx);
+        Ok(upload)
+    }
+
+    /// After a refused upload the id is still the current one, so a further answer is a matter of order: 403 (RT-28).
+    fn on_uploaded(&mut self, uploaded: Uploaded) -> Uploaded {
+        self.state = RuntimeState::ResponseSent;
+        if let Some(current) = &mut self.current {
+            current.answered = matches!(uploaded, Uploaded::Result(_) | Uploaded::Error(_));
+        }
+        uploaded
+    }
+
+    fn step(&mut self, call: RuntimeCall) -> Result<(), ApiError> {
+        self.state = self.state.after(call).map_err(ApiError::InvalidTransition)?;
+        Ok(())
+    }
+}
+
+/// The end of the upload, if there is one; else never.
+async fn finished(upload: &mut Option<oneshot::Receiver<Uploaded>>) -> Uploaded {
+    let Some(receiver) = upload else { return std::future::pending().await };
+    // A right that was dropped unused is an upload that broke off.
+    let uploaded = receiver.await.unwrap_or(Uploaded::Truncated);
+    *upload = None;
+    uploaded
+}
