@@ -19,6 +19,7 @@ use crate::{
     store::{OpenStoreError, Store, WriteError},
 };
 
+mod admission;
 mod body;
 mod bootstrap;
 pub mod catalog;

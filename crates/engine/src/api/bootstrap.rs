@@ -15,7 +15,7 @@ const NAMESPACES: &[&str] = &["default", "kube-public", "kube-system", "knative-
 /// Writes what is missing, in one go.
 pub(super) async fn run(store: &Store) -> Result<(), WriteError> {
     let namespaces = NAMESPACES.iter().flat_map(|name| [namespace(name), service_account(name)]);
-    let missing = namespaces.chain([node()]).filter(|(key, _)| store.get(key).is_none());
+    let missing = namespaces.chain([node(), serving_defaults()]).filter(|(key, _)| store.get(key).is_none());
     let writes = missing.map(|(key, value)| store.put(key, value, Expect::Absent));
     futures::future::try_join_all(writes).await.map(drop)
 }
@@ -36,6 +36,16 @@ fn namespace(name: &str) -> (Key, Value) {
         "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"},
     });
     finish(served("v1", "Namespace"), value)
+}
+
+/// Functions may run as long as on Lambda: 15 minutes.
+fn serving_defaults() -> (Key, Value) {
+    let value = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "config-defaults", "namespace": "knative-serving"},
+        "data": {"max-revision-timeout-seconds": "900"},
+    });
+    finish(served("v1", "ConfigMap"), value)
 }
 
 fn node() -> (Key, Value) {

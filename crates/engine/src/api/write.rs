@@ -5,6 +5,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
+    admission::{self, Review},
     body,
     catalog::{self, Resource},
     dispatch::Call,
@@ -85,9 +86,9 @@ pub(crate) async fn create_object(call: &Call, mut value: Value, options: &Write
 }
 
 async fn create_named(call: &Call, mut value: Value, options: &WriteOptions) -> Result<Outcome> {
-    let warnings = prepare_new(call, &mut value, options)?;
     let name = object::name(&value).to_owned();
     check_namespace(call, &name)?;
+    let warnings = prepare_new(call, &mut value, options)?;
     let key = call.key(&name);
     if options.dry_run {
         if call.api.store().get(&key).is_some() {
@@ -120,10 +121,14 @@ fn prepare_new(call: &Call, value: &mut Value, options: &WriteOptions) -> Result
     if resource.generation {
         metadata.insert("generation".into(), json!(1));
     }
+    let store = call.api.store();
+    let review = Review { resource, store, user: &call.user.0, old: None, status: false };
+    admission::fill_in(&review, value);
     let errors = names::check_metadata(resource, value);
     if !errors.is_empty() {
         return Err(ApiError::invalid(resource, object::name(value), &errors));
     }
+    admission::judge(&review, value)?;
     if options.operation == Operation::Update {
         object::metadata_mut(value).shift_remove("managedFields");
         managed::update(resource, None, value, None, options);

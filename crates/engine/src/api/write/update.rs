@@ -7,6 +7,7 @@ use http::Method;
 use super::{Operation, Outcome, WriteOptions};
 use crate::{
     api::{
+        admission::{self, Review},
         dispatch::Call,
         error::{ApiError, FieldError, Result},
         managed, names, object,
@@ -141,10 +142,20 @@ fn prepare(
         Scope::Main => keep_status(call, old, new),
         Scope::Status => keep_all_but_status(old, new),
     }
+    let status = scope == Scope::Status;
+    let review = Review {
+        resource: call.resource,
+        store: call.api.store(),
+        user: &call.user.0,
+        old: Some(old),
+        status,
+    };
+    admission::fill_in(&review, new);
     let errors = check(call, old, new);
     if !errors.is_empty() {
         return Err(ApiError::invalid(call.resource, object::name(old), &errors));
     }
+    admission::judge(&review, new)?;
     if call.resource.generation && object::spec_differs(old, new) {
         let generation = old.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
         object::metadata_mut(new).insert("generation".into(), json!(generation + 1));
