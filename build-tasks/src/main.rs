@@ -1,2 +1,7 @@
 //! Starts `build-tasks`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    build_tasks::run(std::env::args_os().skip(1), build_tasks::Carrier::Alone)
+}
