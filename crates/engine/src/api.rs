@@ -20,14 +20,18 @@ use crate::{
 };
 
 mod admission;
+pub mod auth;
 mod body;
 mod bootstrap;
 pub mod catalog;
 mod client;
+mod container;
 mod delete;
 mod dispatch;
 mod error;
+mod exec;
 mod fields;
+mod logs;
 mod managed;
 mod names;
 mod object;
@@ -38,6 +42,7 @@ mod read;
 mod render;
 mod schema;
 mod selector;
+pub mod tls;
 mod watch;
 mod write;
 
@@ -123,6 +128,11 @@ impl Api {
         dispatch::router(self.clone(), user)
     }
 
+    /// The same for callers that must send the token: anything that can be reached by other users of the machine.
+    pub fn router_with_token(&self, user: User, token: auth::Token) -> Router {
+        self.router(user).layer(axum::middleware::from_fn_with_state(token, auth::require))
+    }
+
     /// A client in this process; no socket is involved. Must be called inside a tokio runtime.
     #[must_use]
     pub fn client(&self, default_namespace: &str) -> kube::Client {
@@ -134,6 +144,17 @@ impl Api {
         self.inner.stopping.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+    }
+
+    /// Who holds the containers.
+    pub(crate) fn node(&self) -> Result<&SharedNode, ApiError> {
+        let missing = || ApiError::new(503, "ServiceUnavailable", "no node is ready to answer");
+        self.inner.node.get().ok_or_else(missing)
+    }
+
+    /// Where the API's own tasks are counted.
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.inner.tasks
     }
 
     /// Cancelled when the API stops: what streams end by.

@@ -14,7 +14,7 @@ use super::{
     catalog::Resource,
     delete,
     error::{ApiError, Result},
-    patch,
+    exec, logs, patch,
     path::{ObjectPath, Target},
     query::Query,
     read,
@@ -62,7 +62,13 @@ async fn route(api: Api, user: User, parts: Parts, body: Body) -> Result<Respons
     }
 }
 
-async fn objects(call: Call, parts: Parts, body: Body) -> Result<Response> {
+async fn objects(call: Call, mut parts: Parts, body: Body) -> Result<Response> {
+    match (&parts.method, call.subresource.as_deref()) {
+        (&Method::GET, Some("log")) => return logs::logs(&call).await,
+        (&Method::GET | &Method::POST, Some("exec")) => return exec::exec(&call, &mut parts).await,
+        (_, Some("log" | "exec")) => return Err(ApiError::method_not_allowed()),
+        _ => {}
+    }
     let named = call.name.is_some();
     match (&parts.method, named) {
         (&Method::GET, false) if call.query.flag("watch") => watch::watch(call),
