@@ -11,22 +11,25 @@ mod route;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
+use http::header::EXPECT;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use jiff::Timestamp;
-use tm_lambda::{Deadline, RequestId, TraceId, headers};
+use tm_lambda::{Deadline, FunctionError, RequestId, TraceId, headers};
 use tm_serve::{Drained, Options};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, BodyError};
 use crate::codec::{Body, Codec};
 use crate::config::Config;
-use crate::invocation::{Context, Delivery, Invocation, Responder};
+use crate::invocation::{Context, Delivery, Invocation, Outcome, Responder};
 use crate::queue::Queue;
 use route::Route;
 
@@ -63,7 +66,7 @@ async fn handle(front: Arc<Front>, request: Request<Incoming>) -> Result<Respons
     Ok(match Route::of(&parts) {
         Route::Function(codec) => front.invoke(id, codec, parts, body).await,
         Route::Health => answer::healthy(id, &parts.headers),
-        Route::InvokeApi => answer::invoke_api(id),
+        Route::InvokeApi => front.refuse(answer::invoke_api(id), body).await,
     })
 }
 
@@ -84,7 +87,10 @@ impl Front {
         let bytes = match read.await {
             Ok(Ok(whole)) => whole.bytes,
             Ok(Err(BodyError::TooLarge(rest))) => {
-                let _ = tokio::time::timeout_at(arrival.expires, body::discard(rest, DISCARD)).await;
+                // Who asked before sending has not sent, and now will not.
+                if !parts.headers.contains_key(EXPECT) {
+                    let _ = tokio::time::timeout_at(arrival.expires, body::discard(rest, DISCARD)).await;
+                }
                 return answer::too_large(id);
             }
             Ok(Err(BodyError::Broken(_))) => return answer::incomplete(id),
@@ -104,6 +110,12 @@ impl Front {
         }
     }
 
+    /// Reads a body that nobody wants, so that its sender reads the answer.
+    async fn refuse(&self, answer: Response<Body>, body: Incoming) -> Response<Body> {
+        let _ = tokio::time::timeout_at(self.arrival().expires, body::discard(body, DISCARD)).await;
+        answer
+    }
+
     fn arrival(&self) -> Arrival {
         let timeout = self.config.function_timeout;
         Arrival { deadline: Deadline::after(Timestamp::now(), timeout), expires: Instant::now() + timeout }
@@ -112,20 +124,20 @@ impl Front {
 
 /// The outcome; `None` when the shim lost the invoke.
 async fn wait(
-    outcome: tokio::sync::oneshot::Receiver<crate::invocation::Outcome>,
+    outcome: oneshot::Receiver<Outcome>,
     expires: Instant,
     id: RequestId,
-    timeout: std::time::Duration,
-) -> Option<crate::invocation::Outcome> {
+    timeout: Duration,
+) -> Option<Outcome> {
     match tokio::time::timeout_at(expires + ANSWER_GRACE, outcome).await {
         Ok(outcome) => outcome.ok(),
         // Nobody took it from the queue.
-        Err(_) => Some(crate::invocation::Outcome::Expired(tm_lambda::FunctionError::timed_out(id, timeout))),
+        Err(_) => Some(Outcome::Expired(FunctionError::timed_out(id, timeout))),
     }
 }
 
 /// A worker whose process runs into the deadline answers at the deadline; this is how long it may take to say so.
-const ANSWER_GRACE: std::time::Duration = std::time::Duration::from_millis(250);
+const ANSWER_GRACE: Duration = Duration::from_millis(250);
 
 /// The caller's trace, made fit for the runtime (RT-19).
 fn trace(parts: &Parts) -> Option<HeaderValue> {

@@ -45,6 +45,10 @@ pub(crate) struct Promise {
     count: fn(&mut Inner) -> &mut usize,
 }
 
+/// A caller is answered a little before its worker is free again (RT-29). Without this pause a caller who sends one
+/// request after the other would start a second worker for nothing; next to a cold start it is short.
+const MOMENT: Duration = Duration::from_millis(5);
+
 // === impl Queue ===
 
 impl Queue {
@@ -100,11 +104,14 @@ impl Queue {
         self.promise(|inner| &mut inner.starting)
     }
 
-    /// Waits until more invokes wait than workers are free or starting.
+    /// Waits until more invokes wait than workers are free or starting, and that for longer than a moment.
     pub(crate) async fn shortage(&self) {
         loop {
             if self.lock().is_short() {
-                return;
+                tokio::time::sleep(MOMENT).await;
+                if self.lock().is_short() {
+                    return;
+                }
             }
             self.shortage.notified().await;
         }
@@ -148,5 +155,67 @@ impl Drop for Promise {
         if inner.is_short() {
             self.queue.shortage.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::HeaderValue;
+    use jiff::Timestamp;
+    use tm_lambda::{Deadline, RequestId};
+
+    use super::*;
+    use crate::invocation::{Context, Delivery, Event, Outcome, Responder};
+
+    const TIMEOUT: Duration = Duration::from_secs(3);
+
+    fn invocation(expires: Instant) -> (Invocation, tokio::sync::oneshot::Receiver<Outcome>) {
+        let (responder, outcome) = Responder::new();
+        let json = HeaderValue::from_static("application/json");
+        let delivery = Delivery {
+            id: RequestId::mint(),
+            deadline: Deadline::after(Timestamp::now(), TIMEOUT),
+            event: Event { body: Bytes::new(), content_type: json.clone() },
+            context: Context { arn: json, trace: None },
+        };
+        (Invocation { delivery, expires, responder }, outcome)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_expired_is_answered_at_the_pop_and_at_a_push_that_needs_the_room() {
+        let queue = Arc::new(Queue::new(1, TIMEOUT));
+        let (first, first_outcome) = invocation(Instant::now() + TIMEOUT);
+        queue.push(first).unwrap();
+        let (refused, _) = invocation(Instant::now() + TIMEOUT);
+        queue.push(refused).unwrap_err();
+        tokio::time::advance(TIMEOUT).await;
+        let (second, second_outcome) = invocation(Instant::now() + TIMEOUT);
+        let id = second.id();
+        queue.push(second).unwrap();
+        assert!(matches!(first_outcome.await, Ok(Outcome::Expired(_))));
+        assert_eq!(queue.pop().await.id(), id);
+        drop(second_outcome);
+
+        let (late, late_outcome) = invocation(Instant::now() + TIMEOUT);
+        queue.push(late).unwrap();
+        tokio::time::advance(TIMEOUT).await;
+        let popped = tokio::time::timeout(TIMEOUT, queue.pop()).await;
+        assert!(popped.is_err(), "an expired invoke was handed out");
+        assert!(matches!(late_outcome.await, Ok(Outcome::Expired(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shortage_is_more_than_a_moment_and_more_than_is_promised() {
+        let queue = Arc::new(Queue::new(9, TIMEOUT));
+        let short = || tokio::time::timeout(TIMEOUT, queue.shortage());
+        let starting = queue.starting();
+        queue.push(invocation(Instant::now() + TIMEOUT).0).unwrap();
+        assert!(short().await.is_err(), "somebody is starting");
+        queue.push(invocation(Instant::now() + TIMEOUT * 2).0).unwrap();
+        assert!(short().await.is_ok());
+        drop(queue.pop().await);
+        assert!(short().await.is_err());
+        drop(starting);
     }
 }

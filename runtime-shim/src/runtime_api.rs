@@ -27,6 +27,7 @@ use tm_serve::{AcceptOptions, Http1, Options, Tasks};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::body;
 use answer::Body;
 pub(crate) use link::{Call, CallKind, Link, NextReply, Upload, Uploaded};
 use route::Route;
@@ -73,8 +74,14 @@ pub(crate) async fn handle(link: Link, request: Request<Incoming>) -> Result<Res
         Route::Response(id) => upload::response(&link, id, &parts.headers, body).await,
         Route::Error(id) => upload::error(&link, id, &parts.headers, body).await,
         Route::InitError => upload::init_error(&link, &parts.headers, body).await,
-        Route::WrongMethod => Ok(answer::wrong_method()),
-        Route::Unknown => Ok(answer::not_found()),
+        Route::WrongMethod => Ok(unread(body, answer::wrong_method()).await),
+        Route::Unknown => Ok(unread(body, answer::not_found()).await),
     };
     Ok(answer.unwrap_or_else(|error| answer::refused(&error)))
+}
+
+/// Reads a body that nobody wants, so that the connection stays usable, and gives the answer.
+async fn unread(body: Incoming, answer: Response<Body>) -> Response<Body> {
+    body::discard(body, upload::DISCARD).await;
+    answer
 }

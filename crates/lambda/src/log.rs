@@ -97,7 +97,7 @@ pub fn failure(error: &FunctionError) -> String {
 /// The line that AWS prints for a timeout.
 pub fn timeout(now: jiff::Timestamp, id: RequestId, timeout: Duration) -> String {
     let seconds = crate::duration_text::seconds(timeout);
-    format!("{} {id} Task timed out after {seconds} seconds\n\n", now.strftime("%Y-%m-%dT%H:%M:%S.%3fZ"))
+    format!("{} {id} Task timed out after {seconds} seconds\n", now.strftime("%Y-%m-%dT%H:%M:%S.%3fZ"))
 }
 
 /// LG-06: what is printed, added up and rounded up; at least one millisecond.

@@ -1,7 +1,7 @@
 //! Which program is the runtime: the explicit command, else the first bootstrap of EN-19.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -75,8 +75,17 @@ fn usable(path: &Path) -> Result<(), Option<String>> {
         Ok(metadata) if metadata.permissions().mode() & 0o111 == 0 => {
             Err(Some(format!("fork/exec {shown}: permission denied")))
         }
+        Ok(_) if is_script_of_nobody(path) => Err(Some(format!("fork/exec {shown}: exec format error"))),
         Ok(_) => Ok(()),
     }
+}
+
+/// Whether the kernel would refuse the format. It is looked at here because the C library runs such files with `sh`
+/// instead. Only Linux's formats are known; a file that cannot be read may still be a program.
+fn is_script_of_nobody(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut magic));
+    cfg!(target_os = "linux") && read.is_ok() && !magic.starts_with(b"#!") && magic != *b"\x7fELF"
 }
 
 /// EN-22. A task root that was named must be there; the default one need not.

@@ -13,6 +13,10 @@ use super::answer::{self, Body};
 use super::link::{CallKind, Link, Upload, Uploaded};
 use crate::body::{self, BodyError, Whole};
 
+/// What is read of a refused body. Bounded in time by the worker, which ends the process, and with it the connection, at
+/// the deadline.
+pub(super) const DISCARD: usize = 256 * 1024 * 1024;
+
 type Answer = Result<Response<Body>, ApiError>;
 
 /// `POST …/invocation/{id}/response`. The worker hears of it before the body is read: from then on the runtime is
@@ -23,10 +27,10 @@ pub(crate) async fn response(
     headers: &HeaderMap,
     body: Incoming,
 ) -> Answer {
-    let upload = link.begin(id, CallKind::Response).await?;
+    let (upload, body) = begin(link, id, CallKind::Response, body).await?;
     if !known_mode(headers) {
         upload.finish(Uploaded::InvalidMode);
-        body::discard(body, usize::MAX).await;
+        body::discard(body, DISCARD).await;
         return Err(ApiError::InvalidResponseMode);
     }
     let (upload, Whole { bytes, trailers }) = read(upload, body).await?;
@@ -36,7 +40,7 @@ pub(crate) async fn response(
 
 /// `POST …/invocation/{id}/error`.
 pub(crate) async fn error(link: &Link, id: Option<RequestId>, headers: &HeaderMap, body: Incoming) -> Answer {
-    let upload = link.begin(id, CallKind::Error).await?;
+    let (upload, body) = begin(link, id, CallKind::Error, body).await?;
     let (upload, Whole { bytes, .. }) = read(upload, body).await?;
     upload.finish(Uploaded::Error(reported(headers, bytes)));
     Ok(answer::accepted())
@@ -53,6 +57,22 @@ pub(crate) async fn init_error(link: &Link, headers: &HeaderMap, body: Incoming)
     Ok(answer::accepted())
 }
 
+/// Asks for the right to answer. A refusal reads the body first: an unread one would cost the client its connection.
+async fn begin(
+    link: &Link,
+    id: Option<RequestId>,
+    kind: CallKind,
+    body: Incoming,
+) -> Result<(Upload, Incoming), ApiError> {
+    match link.begin(id, kind).await {
+        Ok(upload) => Ok((upload, body)),
+        Err(error) => {
+            body::discard(body, DISCARD).await;
+            Err(error)
+        }
+    }
+}
+
 /// Reads the body. The worker learns of a failure first; then the rest is read, so that the client can read the 413.
 async fn read(upload: Upload, body: Incoming) -> Result<(Upload, Whole), ApiError> {
     match body::read(body, MAX_RESULT_BYTES).await {
@@ -64,8 +84,7 @@ async fn read(upload: Upload, body: Incoming) -> Result<(Upload, Whole), ApiErro
         }
         Err(BodyError::TooLarge(rest)) => {
             upload.finish(Uploaded::TooLarge);
-            // Bounded by the worker, which ends the process and this connection at the deadline.
-            body::discard(rest, usize::MAX).await;
+            body::discard(rest, DISCARD).await;
             Err(ApiError::TooLarge)
         }
     }

@@ -1,0 +1,195 @@
+//! Log lines (section 6), as golden texts.
+
+use crate::harness::{Setup, Shim, act, wait_for};
+
+/// The log with ids, numbers and tabs made comparable.
+fn golden(shim: &Shim, reports: usize) -> String {
+    let log = shim.wait_log("REPORT", reports);
+    log.replace('\t', "<TAB>")
+}
+
+macro_rules! assert_log {
+    ($log:expr, @$expected:literal) => {
+        insta::with_settings!({filters => vec![
+            (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "[id]"),
+            (r"\d+\.\d\d ms", "[f] ms"),
+            (r"Billed Duration: \d+ ms", "Billed Duration: [n] ms"),
+            (r"Used: \d+ MB", "Used: [n] MB"),
+            (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "[time]"),
+            (r"runtime-shim([/-])\d+\.\d+\.\d+", "runtime-shim$1[version]"),
+        ]}, {
+            insta::assert_snapshot!($log, @$expected);
+        });
+    };
+}
+
+#[test]
+fn cold_and_warm() {
+    let shim = Setup::actor().env("INVOKER_COUNT", "1").start();
+    shim.invoke(&act("say", &[("text", "one")]));
+    shim.invoke(&act("say", &[("text", "two")]));
+    assert_log!(golden(&shim, 2), @r#"
+    INIT_START Runtime Version: runtime-shim/[version]<TAB>Runtime Version ARN: arn:aws:lambda:us-east-1::runtime:runtime-shim-[version]
+    START RequestId: [id] Version: $LATEST
+    one
+    END RequestId: [id]
+    REPORT RequestId: [id]<TAB>Duration: [f] ms<TAB>Billed Duration: [n] ms<TAB>Memory Size: 128 MB<TAB>Max Memory Used: [n] MB<TAB>Init Duration: [f] ms<TAB>
+    START RequestId: [id] Version: $LATEST
+    two
+    END RequestId: [id]
+    REPORT RequestId: [id]<TAB>Duration: [f] ms<TAB>Billed Duration: [n] ms<TAB>Memory Size: 128 MB<TAB>Max Memory Used: [n] MB<TAB>
+    "#);
+}
+
+#[test]
+fn crash() {
+    let shim = Setup::actor().start();
+    shim.invoke(&act("exit", &[("code", "1")]));
+    assert_log!(golden(&shim, 1), @r#"
+    INIT_START Runtime Version: runtime-shim/[version]<TAB>Runtime Version ARN: arn:aws:lambda:us-east-1::runtime:runtime-shim-[version]
+    START RequestId: [id] Version: $LATEST
+    RequestId: [id] Error: Runtime exited with error: exit status 1
+    Runtime.ExitError
+    END RequestId: [id]
+    REPORT RequestId: [id]<TAB>Duration: [f] ms<TAB>Billed Duration: [n] ms<TAB>Memory Size: 128 MB<TAB>Max Memory Used: [n] MB<TAB>Init Duration: [f] ms<TAB>Status: error<TAB>Error Type: Runtime.ExitError
+    "#);
+}
+
+#[test]
+fn timeout() {
+    let shim = Setup::actor().env("FUNCTION_TTL", "250ms").start();
+    shim.invoke(&act("hang", &[]));
+    let log = golden(&shim, 1);
+    assert!(log.contains("Duration: 250.00 ms"), "{log}");
+    assert_log!(log, @r#"
+    INIT_START Runtime Version: runtime-shim/[version]<TAB>Runtime Version ARN: arn:aws:lambda:us-east-1::runtime:runtime-shim-[version]
+    START RequestId: [id] Version: $LATEST
+    [time] [id] Task timed out after 0.25 seconds
+    END RequestId: [id]
+    REPORT RequestId: [id]<TAB>Duration: [f] ms<TAB>Billed Duration: [n] ms<TAB>Memory Size: 128 MB<TAB>Max Memory Used: [n] MB<TAB>Init Duration: [f] ms<TAB>Status: timeout
+    "#);
+}
+
+#[test]
+fn failed_init_twice() {
+    let shim = Setup::empty().bootstrap("#!/bin/sh\necho trying\nexit 4\n").start();
+    shim.invoke("1");
+    assert_log!(golden(&shim, 1), @r#"
+    INIT_START Runtime Version: runtime-shim/[version]<TAB>Runtime Version ARN: arn:aws:lambda:us-east-1::runtime:runtime-shim-[version]
+    trying
+    INIT_REPORT Init Duration: [f] ms<TAB>Phase: init<TAB>Status: error<TAB>Error Type: Runtime.ExitError
+    trying
+    INIT_REPORT Init Duration: [f] ms<TAB>Phase: invoke<TAB>Status: error<TAB>Error Type: Runtime.ExitError
+    START RequestId: [id] Version: $LATEST
+    RequestId: [id] Error: Runtime exited with error: exit status 4
+    Runtime.ExitError
+    END RequestId: [id]
+    REPORT RequestId: [id]<TAB>Duration: [f] ms<TAB>Billed Duration: [n] ms<TAB>Memory Size: 128 MB<TAB>Max Memory Used: [n] MB<TAB>Status: error<TAB>Error Type: Runtime.ExitError
+    "#);
+}
+
+#[test]
+fn no_bootstrap() {
+    let shim =
+        Setup::empty().env("LAMBDA_TASK_ROOT", "/nowhere").env("LAMBDA_RUNTIME_DIR", "/nowhere").start();
+    shim.invoke("1");
+    assert_log!(golden(&shim, 1), @r#"
+    INIT_START Runtime Version: runtime-shim/[version]<TAB>Runtime Version ARN: arn:aws:lambda:us-east-1::runtime:runtime-shim-[version]
+    INIT_REPORT Init Duration: [f] ms<TAB>Phase: init<TAB>Status: error<TAB>Error Type: Runtime.InvalidEntrypoint
+    INIT_REPORT Init Duration: [f] ms<TAB>Phase: invoke<TAB>Status: error<TAB>Error Type: Runtime.InvalidEntrypoint
+    START RequestId: [id] Version: $LATEST
+    RequestId: [id] Error: Couldn't find valid bootstrap(s): [/nowhere/bootstrap /var/task/bootstrap /opt/bootstrap /var/runtime/bootstrap]
+    Runtime.InvalidEntrypoint
+    END RequestId: [id]
+    REPORT RequestId: [id]<TAB>Duration: [f] ms<TAB>Billed Duration: [n] ms<TAB>Memory Size: 128 MB<TAB>Max Memory Used: [n] MB<TAB>Status: error<TAB>Error Type: Runtime.InvalidEntrypoint
+    "#);
+}
+
+#[test]
+fn output_stays_between_start_and_end() {
+    // Each invoke writes to both streams right before it answers, without a pause.
+    let program = "
+while True:
+    id, body, headers = next_event()
+    os.write(1, b'out ' + body + b'\\n')
+    os.write(2, b'err ' + body + b'\\n')
+    respond(id, body)
+";
+    let shim = Setup::python(program).env("INVOKER_COUNT", "1").start();
+    for n in 0..200 {
+        shim.invoke(&n.to_string());
+    }
+    let log = shim.wait_log("REPORT", 200);
+    let lines: Vec<&str> = log.lines().skip(1).collect();
+    assert_eq!(lines.len(), 1000, "five lines for each invoke");
+    for (n, invoke) in lines.chunks(5).enumerate() {
+        assert!(invoke[0].starts_with("START RequestId: "), "{invoke:?}");
+        let mut said = [invoke[1], invoke[2]];
+        said.sort_unstable();
+        assert_eq!(said, [format!("err {n}"), format!("out {n}")], "{invoke:?}");
+        let id = &invoke[0]["START RequestId: ".len()..][..36];
+        assert_eq!(invoke[3], format!("END RequestId: {id}"));
+        assert!(invoke[4].starts_with(&format!("REPORT RequestId: {id}\t")), "{invoke:?}");
+    }
+}
+
+#[test]
+fn lines_are_framed_for_each_stream() {
+    let program = "
+while True:
+    id, body, headers = next_event()
+    for _ in range(3):
+        os.write(1, b'o\\rut ')
+        os.write(2, b'err ')
+    os.write(1, b'1\\n')
+    os.write(2, b'2\\nrest')
+    respond(id, body)
+";
+    let mut shim = Setup::python(program).start();
+    shim.invoke("1");
+    shim.wait_log("REPORT", 1);
+    shim.stop();
+    let log = shim.stdout();
+    assert!(log.contains("o\rut o\rut o\rut 1\n"), "{log}");
+    assert!(log.contains("err err err 2\n"), "{log}");
+    assert!(log.ends_with("rest\n"), "an unfinished line is written when the pipe closes: {log}");
+}
+
+#[test]
+fn the_last_words_of_a_crash_are_kept() {
+    let program = "
+id, body, headers = next_event()
+os.write(2, b'the last words')
+os.kill(os.getpid(), signal.SIGKILL)
+";
+    let shim = Setup::python(program).start();
+    shim.invoke("1");
+    let log = shim.wait_log("REPORT", 1);
+    let words = log.find("the last words\n").expect("they are there");
+    assert!(words < log.find("Runtime.ExitError").unwrap(), "{log}");
+}
+
+#[test]
+fn late_output_belongs_to_the_next_stretch() {
+    let program = "
+import threading
+first = True
+while True:
+    id, body, headers = next_event()
+    if first:
+        first = False
+        def later():
+            wait('go')
+            say('late')
+            touch('said')
+        threading.Thread(target=later, daemon=True).start()
+    respond(id, body)
+";
+    let shim = Setup::python(program).env("INVOKER_COUNT", "1").start();
+    shim.invoke("1");
+    shim.wait_log("REPORT", 1);
+    shim.touch("go");
+    shim.wait_file("said");
+    let log = wait_for("the late line", || Some(shim.stdout()).filter(|log| log.contains("late\n")));
+    assert!(log.find("REPORT").unwrap() < log.find("late\n").unwrap(), "{log}");
+}

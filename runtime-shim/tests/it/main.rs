@@ -1,0 +1,16 @@
+//! The real binary from outside: small runtimes in Python are its functions, raw HTTP its callers.
+//!
+//! Tests take free ports and temporary folders, run side by side, and wait for conditions.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod failures;
+mod harness;
+mod http;
+mod lifecycle;
+mod limits;
+mod logs;
+mod plain;
+mod protocol;
+mod queue;
+mod shared_port;
+mod usage;
