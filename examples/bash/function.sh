@@ -1,0 +1,4 @@
+# Answers with the event it got.
+handler() {
+    printf '{"echo":%s}' "$1"
+}
