@@ -121,21 +121,21 @@ impl Client {
             (false, false) => return Ok("https"),
         };
         for scheme in order {
-            if self.answers(scheme, registry).await? {
-                return Ok(scheme);
+            match self.status(scheme, registry).await? {
+                Some(200..=299 | 401 | 403) => return Ok(scheme),
+                // What a TLS server says to plain HTTP: whatever is wrong with it, TLS is what it speaks.
+                Some(400) if scheme == "http" => return Ok("https"),
+                _ => {}
             }
         }
         Ok(order[0])
     }
 
-    /// Whether something that looks like a registry answers. A TLS server answers plain HTTP with 400.
-    async fn answers(&self, scheme: &str, registry: &str) -> Result<bool, RegistryError> {
+    /// What the API's base answers; nothing when nobody does.
+    async fn status(&self, scheme: &str, registry: &str) -> Result<Option<u16>, RegistryError> {
         let url = url(scheme, registry)?;
         let request = self.http(&url)?.get(url).timeout(Duration::from_secs(10));
-        Ok(request
-            .send()
-            .await
-            .is_ok_and(|response| matches!(response.status().as_u16(), 200..=299 | 401 | 403)))
+        Ok(request.send().await.ok().map(|response| response.status().as_u16()))
     }
 }
 
