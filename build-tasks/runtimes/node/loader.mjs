@@ -14,6 +14,9 @@ import {
 } from './errors.mjs';
 import { STREAMING } from './streaming.mjs';
 
+// As if the entry point asked: that is the name which users find under `Require stack`.
+const require = createRequire(new URL('./index.mjs', import.meta.url));
+
 export async function loadHandler(root, name) {
   const { folder, file, exported } = parse(name);
   addLayerPaths(root);
@@ -71,7 +74,6 @@ async function load(root, folder, file) {
 
 async function find(root, folder, file) {
   const base = path.resolve(root, folder, file);
-  const require = createRequire(path.join(path.resolve(root, folder), 'handler'));
   if (isFile(base)) return require(base);
   const isModule = inModulePackage(path.dirname(base));
   if (isFile(`${base}.js`)) return isModule ? import(pathToFileURL(`${base}.js`).href) : require(`${base}.js`);

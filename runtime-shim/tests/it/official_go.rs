@@ -1,0 +1,121 @@
+//! AWS's Go client (`github.com/aws/aws-lambda-go` from the module proxy) judges the shim. It sends every POST in chunks with
+//! declared trailers, and reports a broken stream in them.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::harness::{Setup, Shim};
+use crate::tools;
+
+const VERSION: &str = "v1.55.1";
+
+const PROGRAM: &str = r#"package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+)
+
+type request struct {
+	Do string `json:"do"`
+}
+
+// broken gives a few bytes and then fails.
+type broken struct{ r io.Reader }
+
+func (b broken) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if err == io.EOF {
+		err = errors.New(strings.Repeat("long ", 5000))
+	}
+	return n, err
+}
+
+func handle(ctx context.Context, event json.RawMessage) (any, error) {
+	var r request
+	_ = json.Unmarshal(event, &r)
+	switch r.Do {
+	case "error":
+		return nil, errors.New("no")
+	case "panic":
+		panic("asked to")
+	case "context":
+		c, _ := lambdacontext.FromContext(ctx)
+		_, hasDeadline := ctx.Deadline()
+		return map[string]any{"id": c.AwsRequestID, "arn": c.InvokedFunctionArn, "deadline": hasDeadline}, nil
+	case "stream":
+		return strings.NewReader("streamed"), nil
+	case "broken":
+		return broken{strings.NewReader("part")}, nil
+	}
+	return event, nil
+}
+
+func main() { lambda.Start(handle) }
+"#;
+
+/// The compiled function.
+fn function() -> PathBuf {
+    let folder = tools::cached(&format!("go-function-{VERSION}-2"), |folder| {
+        fs::write(folder.join("main.go"), PROGRAM).unwrap();
+        let module =
+            format!("module function\n\ngo 1.21\n\nrequire github.com/aws/aws-lambda-go {VERSION}\n");
+        fs::write(folder.join("go.mod"), module).unwrap();
+        tools::run(Command::new("go").args(["mod", "tidy"]).current_dir(folder));
+        tools::run(Command::new("go").args(["build", "-o", "bootstrap", "."]).current_dir(folder));
+    });
+    folder.join("bootstrap")
+}
+
+fn start() -> Option<Shim> {
+    if !tools::has("go") {
+        return None;
+    }
+    let setup = Setup::empty().env("AWS_LAMBDA_FUNCTION_NAME", "crow").env("INVOKER_COUNT", "1");
+    std::os::unix::fs::symlink(function(), setup.path().join("task/bootstrap")).unwrap();
+    Some(setup.start())
+}
+
+#[test]
+fn events_results_and_context() {
+    let Some(shim) = start() else { return };
+    for event in ["{\"a\":[1,null]}", "7", "null", "\"x\"", "[]"] {
+        assert_eq!(shim.invoke(event).text(), event);
+    }
+    let answer = shim.invoke(r#"{"do":"context"}"#);
+    let arn = "arn:aws:lambda:us-east-1:123456789012:function:crow";
+    assert_eq!(answer.json(), json!({"id": answer.id(), "arn": arn, "deadline": true}));
+    let large = format!("\"{}\"", "x".repeat(3_000_000));
+    assert_eq!(shim.invoke(&large).text(), large);
+}
+
+#[test]
+fn errors_and_panics() {
+    let Some(shim) = start() else { return };
+    let error = shim.invoke(r#"{"do":"error"}"#);
+    assert_eq!((error.status, error.blamed()), (500, true));
+    assert_eq!(error.json(), json!({"errorMessage": "no", "errorType": "errorString"}));
+    let panic = shim.invoke(r#"{"do":"panic"}"#).json();
+    assert_eq!(panic["errorMessage"], "asked to");
+    assert!(panic["stackTrace"].as_array().unwrap().len() > 1, "{panic}");
+    assert_eq!(shim.invoke("1").text(), "1");
+}
+
+#[test]
+fn readers_stream_and_their_errors_come_in_trailers() {
+    let Some(shim) = start() else { return };
+    assert_eq!(shim.invoke(r#"{"do":"stream"}"#).text(), "streamed");
+    let broken = shim.invoke(r#"{"do":"broken"}"#);
+    assert_eq!((broken.status, broken.blamed()), (500, true));
+    assert!(broken.json()["errorMessage"].as_str().unwrap().starts_with("long long"), "{}", broken.text());
+    assert_eq!(shim.invoke("1").text(), "1", "the same process goes on");
+}

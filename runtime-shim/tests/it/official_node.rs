@@ -1,0 +1,241 @@
+//! Our Node.js client against AWS's (`aws-lambda-ric` from npm): the same functions under both, answer by answer.
+//!
+//! The published client wants a C++ addon for its transport, which takes a compiler and a copy of curl to build. Here a few
+//! lines of JavaScript stand in for the addon; loading, handlers, context, errors and streaming are the published code.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Setup, Shim};
+use crate::http::Response;
+use crate::tools;
+
+const VERSION: &str = "3.3.0";
+
+const ADDON: &str = include_str!("rapid_client.cjs");
+
+const APP: &str = r"
+const later = (value) => new Promise((done) => setTimeout(done, 2, value));
+exports.echo = async (event) => event;
+exports.returns = (event) => event;
+exports.promise = (event) => later(event);
+exports.callback = (event, context, callback) => { setTimeout(callback, 2, null, { got: event }); };
+exports.callbackError = (event, context, callback) => callback(new RangeError('called back'));
+exports.callbackText = (event, context, callback) => callback('just text');
+exports.noWait = (event, context, callback) => {
+  context.callbackWaitsForEmptyEventLoop = false;
+  setTimeout(() => {}, 60000);
+  callback(null, 'early');
+};
+exports.waits = (event, context, callback) => {
+  const result = { late: false };
+  setTimeout(() => { result.late = true; }, 20);
+  callback(null, result);
+};
+exports.succeed = (event, context) => context.succeed('done');
+exports.fail = (event, context) => context.fail(new Error('failed'));
+exports.done = (event, context) => context.done(null, 1);
+exports.throws = () => { throw new TypeError('thrown'); };
+exports.rejects = async () => { const e = new Error('rejected'); e.name = 'MyError'; e.code = 'E1'; throw e; };
+exports.rejectsText = () => Promise.reject('text');
+exports.undefinedResult = async () => undefined;
+exports.cyclic = async () => { const a = {}; a.a = a; return a; };
+exports.context = async (event, c) => ({
+  id: typeof c.awsRequestId, name: c.functionName, version: c.functionVersion, memory: c.memoryLimitInMB,
+  arn: c.invokedFunctionArn, group: c.logGroupName, left: c.getRemainingTimeInMillis() > 0,
+  client: c.clientContext === undefined, waits: c.callbackWaitsForEmptyEventLoop,
+});
+exports.nested = { deep: { handler: async () => 'nested' } };
+exports.notAFunction = 5;
+exports.stream = awslambda.streamifyResponse(async (event, stream) => { stream.write('one '); stream.end('two'); });
+exports.pipe = awslambda.streamifyResponse(async (event, stream) => {
+  stream.setContentType('text/plain');
+  await require('stream/promises').pipeline(require('stream').Readable.from(['a', 'b', 'c']), stream);
+});
+exports.http = awslambda.streamifyResponse(async (event, stream) => {
+  stream = awslambda.HttpResponseStream.from(stream, { statusCode: 201, headers: { a: 'b' } });
+  stream.write('body');
+  stream.end();
+});
+exports.streamThrows = awslambda.streamifyResponse(async () => { throw new Error('before'); });
+exports.streamBreaks = awslambda.streamifyResponse(async (event, stream) => {
+  await new Promise((done) => stream.write('part', done));
+  throw new Error('after');
+});
+";
+
+/// The published client, without its addon.
+fn published() -> PathBuf {
+    tools::cached(&format!("node-aws-lambda-ric-{VERSION}"), |folder| {
+        let npm =
+            ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--silent", "--omit=dev", "--prefix"];
+        tools::run(Command::new("npm").args(npm).arg(folder).arg(format!("aws-lambda-ric@{VERSION}")));
+        fs::write(folder.join("rapid_client.cjs"), ADDON).unwrap();
+    })
+}
+
+fn setup(handler: &str) -> Setup {
+    Setup::empty()
+        .file("task/app.js", APP, 0o644)
+        .file("task/esm/module.mjs", "export const handler = async (event) => ({ esm: event });", 0o644)
+        .file("task/typed/package.json", r#"{"type":"module"}"#, 0o644)
+        .file(
+            "task/typed/dist/module.js",
+            "export const handler = async () => import.meta.url.slice(-9);",
+            0o644,
+        )
+        .file("task/common.cjs", "exports.handler = async () => 'cjs';", 0o644)
+        .file("task/syntax.js", "exports.handler = (", 0o644)
+        .file("task/requires.js", "require('nothing-of-that-name');", 0o644)
+        .file("task/throws.js", "throw new Error('at load');", 0o644)
+        .env("_HANDLER", handler)
+        .env("FUNCTION_TTL", "10s")
+}
+
+fn ours(handler: &str) -> Shim {
+    let runtime = tools::repository("build-tasks/runtimes/node");
+    setup(handler).env("LAMBDA_RUNTIME_DIR", runtime.to_str().unwrap()).start()
+}
+
+fn theirs(handler: &str) -> Shim {
+    let client = published();
+    let setup = setup(handler);
+    let task = setup.path().join("task");
+    let bootstrap = format!(
+        "#!/bin/sh\ncd '{}' && exec node --require '{}' '{}' \"$_HANDLER\"\n",
+        task.display(),
+        client.join("rapid_client.cjs").display(),
+        client.join("node_modules/aws-lambda-ric/bin/index.mjs").display()
+    );
+    setup.bootstrap(&bootstrap).env("AWS_LAMBDA_NODEJS_USE_ALTERNATIVE_CLIENT_1", "true").start()
+}
+
+/// What must be the same: everything but where the client itself lies, and its own frames.
+fn comparable(answer: &Response) -> Value {
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    let mut body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    if let Some(trace) = body.get_mut("trace").and_then(Value::as_array_mut) {
+        trace.truncate(1);
+    }
+    if let Some(Value::String(message)) = body.get_mut("errorMessage") {
+        // `Require stack:` names the file of the client that asked.
+        message.truncate(message.find("\n- ").unwrap_or(message.len()));
+    }
+    json!({"status": answer.status, "blamed": answer.blamed(), "body": body})
+}
+
+fn assert_same(handlers: &[&str]) {
+    if !(tools::has("node") && tools::has("npm")) {
+        return;
+    }
+    for handler in handlers {
+        let (ours, theirs) = (ours(handler), theirs(handler));
+        for event in [r#"{"a":1}"#, "null"] {
+            let (mine, published) = (ours.invoke(event), theirs.invoke(event));
+            assert_eq!(comparable(&mine), comparable(&published), "{handler} {event}");
+        }
+    }
+}
+
+#[test]
+fn handlers_of_every_style() {
+    assert_same(&[
+        "app.echo",
+        "app.returns",
+        "app.promise",
+        "app.callback",
+        "app.noWait",
+        "app.waits",
+        "app.succeed",
+        "app.done",
+        "app.undefinedResult",
+        "app.context",
+        "app.nested.deep.handler",
+    ]);
+}
+
+#[test]
+fn errors_of_every_style() {
+    assert_same(&[
+        "app.callbackError",
+        "app.callbackText",
+        "app.fail",
+        "app.throws",
+        "app.rejects",
+        "app.rejectsText",
+        "app.cyclic",
+    ]);
+}
+
+#[test]
+fn modules_and_folders() {
+    assert_same(&["esm/module.handler", "typed/dist/module.handler", "common.handler"]);
+}
+
+#[test]
+fn init_errors() {
+    assert_same(&[
+        "app.missing",
+        "app.notAFunction",
+        "nothing.handler",
+        "syntax.handler",
+        "requires.handler",
+        "throws.handler",
+        "../app.echo",
+        "nodot",
+    ]);
+}
+
+#[test]
+fn streams() {
+    assert_same(&["app.stream", "app.pipe", "app.http", "app.streamThrows", "app.streamBreaks"]);
+}
+
+/// Where the published client exits with a code of its own, or differs between versions, ours is held to the contract.
+#[test]
+fn uncaught_errors_end_the_process_and_are_the_invokes_result() {
+    if !tools::has("node") {
+        return;
+    }
+    let app = r"
+exports.uncaught = () => new Promise(() => setTimeout(() => { throw new RangeError('nobody caught me'); }, 1));
+exports.unhandled = () => new Promise((done) => { Promise.reject(new Error('nobody handled me')); setTimeout(done, 100); });
+exports.never = () => new Promise(() => {});
+";
+    for (handler, error_type) in [
+        ("odd.uncaught", "RangeError"),
+        ("odd.unhandled", "Runtime.UnhandledPromiseRejection"),
+        ("odd.never", "Runtime.NodeJsExit"),
+    ] {
+        let runtime = tools::repository("build-tasks/runtimes/node");
+        let shim = setup(handler)
+            .file("task/odd.js", app, 0o644)
+            .env("LAMBDA_RUNTIME_DIR", runtime.to_str().unwrap())
+            .start();
+        for _ in 0..2 {
+            let answer = shim.invoke("1");
+            assert_eq!((answer.status, answer.blamed()), (500, true), "{}", answer.text());
+            assert_eq!(answer.json()["errorType"], error_type);
+        }
+    }
+}
+
+#[test]
+fn console_lines_have_time_id_and_level() {
+    if !tools::has("node") {
+        return;
+    }
+    let app =
+        "exports.handler = async (event, context) => { console.warn('two\\nlines', { a: 1 }); return 1; };";
+    let runtime = tools::repository("build-tasks/runtimes/node");
+    let shim = setup("talks.handler")
+        .file("task/talks.js", app, 0o644)
+        .env("LAMBDA_RUNTIME_DIR", runtime.to_str().unwrap())
+        .start();
+    let id = shim.invoke("1").id().to_owned();
+    let log = shim.wait_log("REPORT", 1);
+    assert!(log.contains(&format!("Z\t{id}\tWARN\ttwo\rlines {{ a: 1 }}\nEND")), "{log}");
+}
