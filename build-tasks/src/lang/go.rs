@@ -18,10 +18,15 @@ pub(super) async fn deps(build: &Build) -> Result<(), Failure> {
         return Ok(());
     }
     if has_module(build) {
-        if !module_root(build).join("vendor").is_dir() {
-            go(build)?.args(["mod", "download"]).run().await?;
+        let root = module_root(build);
+        if root.join("vendor").is_dir() {
+            return Ok(());
         }
-        return Ok(());
+        let complete = root.join("go.sum").is_file();
+        if !complete {
+            output::note("there is no go.sum: it is made, with the checksums of today");
+        }
+        return go(build)?.args(["mod", if complete { "download" } else { "tidy" }]).run().await;
     }
     output::note("there is no go.mod: a module is made from the imports, with the newest versions");
     go(build)?.args(["mod", "init", MODULE]).run().await?;

@@ -19,6 +19,7 @@ use crate::{cache, error::Failure, output, process::Tool, runtimes, tree, worksp
 const CACHE_VERSION: &[u8] = b"1";
 const ENDINGS: &[&str] = &["js", "mjs", "cjs"];
 const OLDEST: u32 = 18;
+const TYPESCRIPT: &str = "TypeScript needs a `build` script in package.json, and HANDLER names what it makes, such as dist/index.handler";
 
 /// What `package.json` says, as far as it concerns us.
 struct Package {
@@ -165,7 +166,8 @@ fn move_modules(build: &Build, target: &Path) -> Result<(), Failure> {
 fn the_handler(build: &Build) -> Result<String, Failure> {
     let source = build.workspace.source();
     if build.handler.is_empty() {
-        let handler = handler::detect(source, ENDINGS, defines)?;
+        let handler =
+            handler::detect(source, ENDINGS, defines).map_err(|failure| explained(failure, source))?;
         output::note(&format!("no handler was given: `{handler}` is used"));
         return Ok(handler);
     }
@@ -192,9 +194,17 @@ fn the_handler(build: &Build) -> Result<String, Failure> {
             "HANDLER `{}` needs {file}.js, {file}.mjs or {file}.cjs, and none is in the source",
             build.handler
         ))
-        .hint("TypeScript needs a `build` script in package.json, and HANDLER names what it makes, such as dist/index.handler"));
+        .hint(TYPESCRIPT));
     }
     Ok(build.handler.clone())
+}
+
+/// A source of nothing but TypeScript has no JavaScript to look into.
+fn explained(failure: Failure, source: &Path) -> Failure {
+    let typescript = fs::read_dir(source).is_ok_and(|mut entries| {
+        entries.any(|e| e.is_ok_and(|e| e.path().extension().is_some_and(|e| e == "ts")))
+    });
+    if typescript || source.join("tsconfig.json").is_file() { failure.hint(TYPESCRIPT) } else { failure }
 }
 
 /// Whether a module exports this name.

@@ -163,6 +163,29 @@ fn node_with_a_build_script() {
 }
 
 #[test]
+fn node_mistakes_are_explained() {
+    if !has("npm") {
+        return;
+    }
+    for (files, env, want) in [
+        (vec![("index.ts", "export const handler = 1")], vec![], "needs a `build` script"),
+        (
+            vec![("index.js", "exports.handler = 1")],
+            vec![("HANDLER", "app.handler")],
+            "needs app.js, app.mjs or app.cjs",
+        ),
+        (vec![("package.json", "{")], vec![], "package.json is not valid JSON"),
+    ] {
+        let output = Workspace::with(&files).lang("node", "build", &env);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output).contains(want), "{}", text(&output));
+    }
+    let failing = r#"{"name":"f","version":"1.0.0","scripts":{"build":"exit 9"}}"#;
+    let output = Workspace::with(&[("package.json", failing)]).lang("node", "build", &[]);
+    assert_eq!(output.status.code(), Some(9), "{}", text(&output));
+}
+
+#[test]
 fn custom_programs() {
     let workspace = Workspace::with(&[("bootstrap", "#!/bin/sh\necho hi\n"), ("data.txt", "x")]);
     let output = workspace.lang("custom", "build", &[]);

@@ -13,6 +13,7 @@ use std::{
         fs::{PermissionsExt, symlink},
     },
     path::{Component, Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use fs_err as fs;
@@ -39,7 +40,7 @@ pub enum Kind {
     /// A user's source: links that leave the root, absolute names, devices and paths through links are refused.
     Source,
     /// An image layer: links may point anywhere in the image but are never followed out of the root, whiteouts delete,
-    /// devices are left out, set-user-id bits are dropped.
+    /// devices are left out, set-user-id bits are dropped, times of files are kept, owners are not.
     Layer,
 }
 
@@ -295,6 +296,12 @@ impl Extractor<'_> {
             return Err(ExtractError::Damaged(io::ErrorKind::UnexpectedEof.into()));
         }
         file.set_permissions(PermissionsExt::from_mode(mode))?;
+        if let (Kind::Layer, Ok(seconds)) = (self.kind, entry.header().mtime()) {
+            // Bytecode in images is valid for sources of exactly this time.
+            let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+            // A time that this disk cannot hold is no reason to refuse an image.
+            let _ = file.file().set_modified(time.unwrap_or(SystemTime::UNIX_EPOCH));
+        }
         self.stats.bytes += copied;
         Ok(())
     }

@@ -6,7 +6,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`digest`] | `sha256:…` as a type, and writers that hash what passes |
-//! | [`reference`] | `host/name:tag@digest` |
+//! | [`mod@reference`] | `host/name:tag@digest` |
 //! | [`manifest`], [`media_type`] | manifest, index and config, keeping fields they do not know |
 //! | [`layer`] | a folder or a file as a layer whose bytes depend on the content only |
 //! | [`extract`], [`unpack`] | archives and layers onto disk, never outside their root |

@@ -256,6 +256,24 @@ fn layers_leave_devices_out_and_drop_set_user_id() {
 }
 
 #[test]
+fn layers_keep_the_time_of_files() {
+    for (mtime, kept) in [(1_600_000_000, true), (0, true), (u64::MAX >> 1, false)] {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("f").unwrap();
+        header.set_size(0);
+        header.set_mode(0o644);
+        header.set_mtime(mtime);
+        header.set_cksum();
+        let jail = Jail::new();
+        extract(&header.as_bytes()[..], &jail.root(), Kind::Layer, LIMITS).unwrap();
+        if kept {
+            let modified = fs::metadata(jail.root().join("f")).unwrap().modified().unwrap();
+            assert_eq!(modified.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs(), mtime);
+        }
+    }
+}
+
+#[test]
 fn whiteouts_delete_from_lower_layers_only() {
     let jail = Jail::new();
     jail.extract(Kind::Layer, &[file("a/old", "1"), file("a/gone", "2"), file("b/x", "3")]).unwrap();
