@@ -4,8 +4,6 @@
 //! A request is parsed into a target (`path`), decoded (`body`), checked and filled in (`admission`), written
 //! (`write`, `delete`) or read (`read`, `watch`), and rendered the way the client asked for (`render`).
 
-#![expect(dead_code, reason = "tables and discovery follow")]
-
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
@@ -27,6 +25,7 @@ pub mod catalog;
 mod client;
 mod container;
 mod delete;
+mod discovery;
 mod dispatch;
 mod error;
 mod exec;
@@ -35,13 +34,17 @@ mod logs;
 mod managed;
 mod names;
 mod object;
+mod openapi;
 mod patch;
 mod path;
+mod protobuf;
 mod query;
 mod read;
 mod render;
+mod review;
 mod schema;
 mod selector;
+mod table;
 pub mod tls;
 mod watch;
 mod write;

@@ -8,14 +8,17 @@ use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 
-use super::error::{ApiError, Result};
+use super::{
+    error::{ApiError, Result},
+    protobuf,
+};
 
 /// As large as a real API server takes.
 const MAX_BYTES: usize = 3 << 20;
 /// How long a client may take to send a body.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Media types of objects.
-const OBJECTS: &[&str] = &["application/json", "application/yaml"];
+const OBJECTS: &[&str] = &["application/json", "application/yaml", protobuf::MEDIA_TYPE];
 
 /// Reads the whole body.
 pub(crate) async fn read(body: Body) -> Result<Bytes> {
@@ -46,6 +49,7 @@ pub(crate) fn object(media_type: &str, bytes: &[u8]) -> Result<Value> {
     let value = match media_type {
         "application/json" => serde_json::from_slice(bytes).map_err(|e| e.to_string()),
         "application/yaml" | "application/x-yaml" | "text/yaml" => yaml(bytes),
+        protobuf::MEDIA_TYPE => protobuf::decode(bytes).map_err(|e| e.to_string()),
         _ => return Err(ApiError::unsupported_media_type(OBJECTS)),
     };
     let value = value.map_err(|why| {

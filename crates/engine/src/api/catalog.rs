@@ -4,7 +4,7 @@
 
 mod columns;
 
-pub(crate) use columns::Column;
+pub(crate) use columns::{Cell, Column, Computed};
 
 /// A served kind.
 #[derive(Debug)]

@@ -12,13 +12,14 @@ use serde_json::json;
 use super::{
     Api, User,
     catalog::Resource,
-    delete,
+    delete, discovery,
     error::{ApiError, Result},
-    exec, logs, patch,
+    exec, logs, openapi, patch,
     path::{ObjectPath, Target},
     query::Query,
     read,
     render::Form,
+    table::Include,
     watch, write,
 };
 
@@ -34,6 +35,7 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) form: Form,
+    pub(crate) include: Include,
 }
 
 /// The service for `user`.
@@ -56,9 +58,18 @@ async fn handle(
 async fn route(api: Api, user: User, parts: Parts, body: Body) -> Result<Response> {
     match Target::parse(parts.uri.path()).ok_or_else(ApiError::no_such_path)? {
         Target::Objects(path) => objects(Call::new(api, user, path, &parts)?, parts, body).await,
+        Target::Review(review) if parts.method == Method::POST => {
+            review.answer(&user, &parts.headers, body).await
+        }
+        Target::Review(_) => Err(ApiError::method_not_allowed()),
         _ if parts.method != Method::GET => Err(ApiError::method_not_allowed()),
         Target::Health => Ok("ok".into_response()),
-        _ => Err(ApiError::no_such_path()),
+        Target::Version => Ok(discovery::version()),
+        Target::CoreVersions => Ok(discovery::core_versions(&parts.headers)),
+        Target::Groups => Ok(discovery::groups(&parts.headers)),
+        Target::Group(name) => discovery::group(&name),
+        Target::GroupVersion(group, version) => discovery::resources(&group, &version),
+        Target::OpenApi(path) => openapi::answer(&path),
     }
 }
 
@@ -90,9 +101,10 @@ impl Call {
         let ObjectPath { resource, namespace, name, subresource } = path;
         let query = Query::parse(parts.uri.query());
         let form = Form::negotiate(&parts.headers)?;
+        let include = Include::from_query(&query)?;
         let headers = parts.headers.clone();
         let method = parts.method.clone();
-        Ok(Self { api, user, method, resource, namespace, name, subresource, query, headers, form })
+        Ok(Self { api, user, method, resource, namespace, name, subresource, query, headers, form, include })
     }
 
     /// The name in the path.

@@ -2,7 +2,10 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::catalog::{self, Resource};
+use super::{
+    catalog::{self, Resource},
+    review::{self, Review},
+};
 
 /// What a path asks for.
 #[derive(Debug)]
@@ -21,8 +24,8 @@ pub(crate) enum Target {
     GroupVersion(String, String),
     /// `/openapi/v2`, `/openapi/v3`, `/openapi/v3/...`.
     OpenApi(String),
-    /// Virtual objects that are only ever created: access reviews.
-    Review(String),
+    /// Objects that are only ever created, and not kept.
+    Review(&'static Review),
     /// Objects of a served kind.
     Objects(ObjectPath),
 }
@@ -58,7 +61,9 @@ impl Target {
             ["apis"] => Some(Self::Groups),
             ["apis", group] => Some(Self::Group((*group).to_owned())),
             ["apis", group, version] => Some(Self::GroupVersion((*group).to_owned(), (*version).to_owned())),
-            ["apis", "authorization.k8s.io", "v1", plural] => Some(Self::Review((*plural).to_owned())),
+            ["apis", group, version, plural] if review::find(group, version, plural).is_some() => {
+                review::find(group, version, plural).map(Self::Review)
+            }
             ["apis", group, version, rest @ ..] => objects(group, version, rest),
             _ => None,
         }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::response::Response;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -12,6 +13,7 @@ use super::{
     error::{ApiError, Result},
     render::{self, Form},
     selector::Selector,
+    table,
 };
 use crate::store::Object;
 
@@ -62,9 +64,12 @@ pub(crate) fn list(call: &Call) -> Result<Response> {
     Ok(json_response(200, body(call, &metadata, &selected)))
 }
 
-fn body(call: &Call, metadata: &Value, objects: &[Arc<Object>]) -> Vec<u8> {
+fn body(call: &Call, metadata: &Value, objects: &[Arc<Object>]) -> Bytes {
     let (kind, version) = match call.form {
-        Form::Whole | Form::Table => (format!("{}List", call.resource.kind), call.resource.api_version()),
+        Form::Table => {
+            return table::table(call.resource, metadata, objects.iter().map(AsRef::as_ref), call.include);
+        }
+        Form::Whole => (format!("{}List", call.resource.kind), call.resource.api_version()),
         Form::Partial => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1"),
     };
     let mut text =
@@ -74,10 +79,13 @@ fn body(call: &Call, metadata: &Value, objects: &[Arc<Object>]) -> Vec<u8> {
         if n > 0 {
             text.push(b',');
         }
-        text.extend_from_slice(&render::item(call.form, object));
+        match call.form {
+            Form::Partial => text.extend_from_slice(render::partial(object.json()).to_string().as_bytes()),
+            Form::Whole | Form::Table => text.extend_from_slice(object.json()),
+        }
     }
     text.extend_from_slice(b"]}\n");
-    text
+    text.into()
 }
 
 fn parse_continue(call: &Call, token: &str) -> Result<Continue> {

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::{
     dispatch::{Call, json_response},
     error::{ApiError, Result},
+    table,
 };
-use crate::store::Object;
 
 /// The form of objects in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +64,9 @@ fn not_acceptable() -> ApiError {
 /// One object as an answer.
 pub(crate) fn object(call: &Call, code: u16, json: &Bytes, warnings: &[String]) -> Response {
     let body = match call.form {
-        Form::Whole | Form::Table => json.clone(),
+        Form::Whole => json.clone(),
         Form::Partial => partial(json).to_string().into(),
+        Form::Table => table::single(call.resource, json, call.include, true),
     };
     let mut response = json_response(code, body);
     for warning in warnings {
@@ -81,21 +82,4 @@ pub(crate) fn object(call: &Call, code: u16, json: &Bytes, warnings: &[String]) 
 pub(crate) fn partial(json: &[u8]) -> Value {
     let mut value: Value = serde_json::from_slice(json).unwrap_or_default();
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": value["metadata"].take()})
-}
-
-/// An object inside a list or an event.
-pub(crate) fn item(form: Form, object: &Object) -> Bytes {
-    match form {
-        Form::Whole | Form::Table => object.json().clone(),
-        Form::Partial => partial(object.json()).to_string().into(),
-    }
-}
-
-/// A tree inside an event.
-pub(crate) fn tree(form: Form, value: &Value) -> Bytes {
-    let text = value.to_string();
-    match form {
-        Form::Whole | Form::Table => text.into(),
-        Form::Partial => partial(text.as_bytes()).to_string().into(),
-    }
 }

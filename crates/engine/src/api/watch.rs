@@ -16,6 +16,7 @@ use super::{
     read,
     render::{self, Form},
     selector::Selector,
+    table,
 };
 use crate::store::{Event, EventKind, Object, Watcher};
 
@@ -30,6 +31,8 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 struct Watch {
     resource: &'static Resource,
     form: Form,
+    include: table::Include,
+    first_table: bool,
     selector: Selector,
     watcher: Watcher,
     initial: VecDeque<Arc<Object>>,
@@ -77,6 +80,8 @@ impl Watch {
         Ok(Self {
             resource: call.resource,
             form: call.form,
+            include: call.include,
+            first_table: true,
             selector,
             watcher,
             initial,
@@ -95,7 +100,7 @@ impl Watch {
             return None;
         }
         if let Some(object) = self.initial.pop_front() {
-            return Some(self.line("ADDED", &render::item(self.form, &object)));
+            return Some(self.object_line("ADDED", object.json()));
         }
         if std::mem::take(&mut self.initial_bookmark) {
             return Some(self.bookmark(true));
@@ -129,20 +134,32 @@ impl Watch {
     }
 
     /// An event as the selector sees it: an object can come into the selection and leave it by being changed.
-    fn render(&self, event: &Event) -> Option<Bytes> {
+    fn render(&mut self, event: &Event) -> Option<Bytes> {
         let is = event.kind != EventKind::Deleted && self.selector.matches(&event.object);
         let was = event.previous.as_ref().is_some_and(|previous| self.selector.matches(previous));
         match (was, is) {
             (false, false) => None,
-            (false, true) => Some(self.line("ADDED", &render::item(self.form, &event.object))),
-            (true, true) => Some(self.line("MODIFIED", &render::item(self.form, &event.object))),
+            (false, true) => Some(self.object_line("ADDED", event.object.json())),
+            (true, true) => Some(self.object_line("MODIFIED", event.object.json())),
             (true, false) if event.kind == EventKind::Deleted => {
-                Some(self.line("DELETED", &render::item(self.form, &event.object)))
+                Some(self.object_line("DELETED", event.object.json()))
             }
             (true, false) => {
                 let mut left = event.previous.as_ref()?.value();
                 left["metadata"]["resourceVersion"] = event.object.revision().to_string().into();
-                Some(self.line("DELETED", &render::tree(self.form, &left)))
+                Some(self.object_line("DELETED", left.to_string().as_bytes()))
+            }
+        }
+    }
+
+    /// An event about an object, in the form the client asked for.
+    fn object_line(&mut self, kind: &str, json: &[u8]) -> Bytes {
+        match self.form {
+            Form::Whole => self.line(kind, json),
+            Form::Partial => self.line(kind, render::partial(json).to_string().as_bytes()),
+            Form::Table => {
+                let first = std::mem::take(&mut self.first_table);
+                self.line(kind, &table::single(self.resource, json, self.include, first))
             }
         }
     }

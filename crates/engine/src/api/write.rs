@@ -52,18 +52,24 @@ pub(crate) async fn replace(call: &Call, body: Body) -> Result<Response> {
     check_kind(call.resource, &mut value)?;
     check_place(call, &mut value)?;
     let scope = Scope::of(call)?;
-    let version = object::text(&value, "/metadata/resourceVersion").unwrap_or_default();
-    if version.is_empty() && call.resource.is_custom() {
-        let error = FieldError::raw(
-            "FieldValueInvalid",
-            "metadata.resourceVersion",
-            "Invalid value: 0: must be specified for an update",
-        );
-        return Err(ApiError::invalid(call.resource, call.name(), &[error]));
-    }
-    let change = |_: &Value| Ok(Changed::from_client(value.clone()));
+    let change = |_: &Value| {
+        if call.resource.is_custom() {
+            check_version(call, &value)?;
+        }
+        Ok(Changed::from_client(value.clone()))
+    };
     let outcome = update(call, call.name(), scope, &options, change).await?;
     Ok(render::object(call, 200, &outcome.json, &outcome.warnings))
+}
+
+/// Kinds that a cluster defines by CRD are only replaced by name of the version that is replaced.
+fn check_version(call: &Call, value: &Value) -> Result<()> {
+    if !object::text(value, "/metadata/resourceVersion").unwrap_or_default().is_empty() {
+        return Ok(());
+    }
+    let message = "Invalid value: 0: must be specified for an update";
+    let error = FieldError::raw("FieldValueInvalid", "metadata.resourceVersion", message);
+    Err(ApiError::invalid(call.resource, call.name(), &[error]))
 }
 
 /// Creates an object from what a client sent.
