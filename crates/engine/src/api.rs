@@ -30,6 +30,7 @@ mod dispatch;
 mod error;
 mod exec;
 mod fields;
+mod gc;
 mod logs;
 mod managed;
 mod names;
@@ -96,6 +97,13 @@ pub enum OpenError {
 
 // === impl Api ===
 
+/// The last handle ends the background work, too.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stopping.cancel();
+    }
+}
+
 impl Api {
     /// Opens the store and makes the objects every cluster has.
     ///
@@ -110,6 +118,7 @@ impl Api {
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
+        inner.tasks.spawn(gc::run(inner.store.clone(), inner.stopping.clone()));
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -6,17 +6,21 @@ use serde_json::{Value, json};
 
 use super::{
     body,
+    catalog::{self, Resource},
     dispatch::{Call, json_response, success},
     error::{self, ApiError, Result},
     object, render,
     selector::Selector,
 };
-use crate::store::{Expect, Object, WriteError};
+use crate::store::{Expect, Object, Store, WriteError};
 
 /// Tries before a busy object is given up on.
 const TRIES: usize = 10;
 /// How long a pod may take to end when nothing else is said.
 const DEFAULT_GRACE: i64 = 30;
+
+/// Namespaces that stay.
+const KEPT: &[&str] = &["default", "kube-system", "kube-public"];
 
 /// Finalizer of an owner that waits for what it owns.
 pub(crate) const FOREGROUND: &str = "foregroundDeletion";
@@ -97,14 +101,32 @@ pub(crate) async fn delete_collection(call: &Call, body: Body) -> Result<Respons
     Ok(json_response(200, list.to_string()))
 }
 
+/// Deletes an object for the garbage collector; `foreground` waits for what it owns.
+pub(crate) async fn collect(store: &Store, object: &Object, foreground: bool) -> Result<(), WriteError> {
+    let Some(resource) = catalog::find_qualified(&object.key().resource) else { return Ok(()) };
+    let policy = if foreground { "Foreground" } else { "Background" };
+    let options = DeleteOptions { propagation_policy: Some(policy.into()), ..DeleteOptions::default() };
+    let old = object.value();
+    match marked(resource, &old, &options) {
+        Next::Remove => store.delete(object.key().clone(), old, object.revision()).await.map(drop),
+        Next::Mark(new) if new == old => Ok(()),
+        Next::Mark(new) => {
+            store.put(object.key().clone(), new, Expect::Revision(object.revision())).await.map(drop)
+        }
+    }
+}
+
 async fn delete_object(call: &Call, name: &str, options: &DeleteOptions) -> Result<Deleted> {
     let store = call.api.store();
     let key = call.key(name);
     for _ in 0..TRIES {
         let current = store.get(&key).ok_or_else(|| ApiError::not_found(call.resource, name))?;
         options.check(call, &current)?;
+        if call.resource.qualified() == "namespaces" && KEPT.contains(&name) {
+            return Err(ApiError::forbidden(call.resource, name, "this namespace may not be deleted"));
+        }
         let old = current.value();
-        let new = marked(call, &old, options);
+        let new = marked(call.resource, &old, options);
         if !options.dry_run.is_empty() {
             return Ok(Deleted::Unchanged(current));
         }
@@ -129,8 +151,8 @@ enum Next {
     Mark(Value),
 }
 
-fn marked(call: &Call, old: &Value, options: &DeleteOptions) -> Next {
-    let grace = grace(call, old, options);
+fn marked(resource: &Resource, old: &Value, options: &DeleteOptions) -> Next {
+    let grace = grace(resource, old, options);
     let mut new = old.clone();
     let metadata = object::metadata_mut(&mut new);
     let mut finalizers: Vec<Value> =
@@ -157,21 +179,21 @@ fn marked(call: &Call, old: &Value, options: &DeleteOptions) -> Next {
     let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(grace);
     metadata.insert("deletionTimestamp".into(), object::time(at).into());
     metadata.insert("deletionGracePeriodSeconds".into(), json!(grace));
-    if call.resource.generation {
+    if resource.generation {
         let generation = metadata.get("generation").and_then(Value::as_i64).unwrap_or(0);
         metadata.insert("generation".into(), json!(generation + 1));
     }
-    if call.resource.qualified() == "namespaces" {
+    if resource.qualified() == "namespaces" {
         object::child_mut(&mut new, "status").insert("phase".into(), "Terminating".into());
     }
     Next::Mark(new)
 }
 
 /// How long the object may stay: only pods that run somewhere need time to end.
-fn grace(call: &Call, old: &Value, options: &DeleteOptions) -> i64 {
+fn grace(resource: &Resource, old: &Value, options: &DeleteOptions) -> i64 {
     let phase = object::text(old, "/status/phase").unwrap_or_default();
     let bound = object::text(old, "/spec/nodeName").is_some_and(|node| !node.is_empty());
-    if call.resource.qualified() != "pods" || !bound || matches!(phase, "Succeeded" | "Failed") {
+    if resource.qualified() != "pods" || !bound || matches!(phase, "Succeeded" | "Failed") {
         return 0;
     }
     let own = old.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_i64);

@@ -80,3 +80,99 @@ async fn an_unknown_field_is_refused_when_strict() {
     let made = services.patch("s", &params, &Patch::Apply(&service)).await.unwrap();
     assert!(made.data["spec"].get("runLatest").is_none());
 }
+
+/// Waits until `check` says yes; the store tells when to look again.
+async fn eventually(api: &Api, what: &str, mut check: impl FnMut(&Store) -> bool) {
+    let deadline = tokio::time::sleep(std::time::Duration::from_secs(10));
+    tokio::pin!(deadline);
+    let mut watcher = api.store().watch(None, None, api.store().revision()).unwrap();
+    while !check(api.store()) {
+        tokio::select! {
+            event = watcher.next() => drop(event.unwrap()),
+            () = &mut deadline => panic!("{what} did not happen"),
+        }
+    }
+}
+
+fn owned(name: &str, owner: &ConfigMap, block: bool) -> ConfigMap {
+    let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": owner.metadata.name,
+        "uid": owner.metadata.uid, "blockOwnerDeletion": block});
+    serde_json::from_value(json!({"metadata": {"name": name, "ownerReferences": [owner]}})).unwrap()
+}
+
+fn is_there(store: &Store, name: &str) -> bool {
+    store.get(&crate::store::Key::new("configmaps", "default", name)).is_some()
+}
+
+#[tokio::test]
+async fn what_is_owned_goes_with_its_owner() {
+    let (_dir, api) = open().await;
+    let maps: Objects<ConfigMap> = Objects::default_namespaced(api.client("default"));
+    let post = PostParams::default();
+    let owner = maps.create(&post, &config_map("owner")).await.unwrap();
+    let child = maps.create(&post, &owned("child", &owner, false)).await.unwrap();
+    maps.create(&post, &owned("grandchild", &child, false)).await.unwrap();
+    maps.delete("owner", &DeleteParams::background()).await.unwrap();
+    eventually(&api, "the collection of both", |s| !is_there(s, "child") && !is_there(s, "grandchild")).await;
+}
+
+#[tokio::test]
+async fn a_reference_to_nobody_is_collected() {
+    let (_dir, api) = open().await;
+    let maps: Objects<ConfigMap> = Objects::default_namespaced(api.client("default"));
+    let mut owner = maps.create(&PostParams::default(), &config_map("owner")).await.unwrap();
+    owner.metadata.uid = Some("another".into());
+    maps.create(&PostParams::default(), &owned("child", &owner, false)).await.unwrap();
+    eventually(&api, "the collection", |s| !is_there(s, "child")).await;
+    assert!(is_there(api.store(), "owner"));
+}
+
+#[tokio::test]
+async fn a_foreground_deletion_waits_and_an_orphaning_one_lets_live() {
+    let (_dir, api) = open().await;
+    let maps: Objects<ConfigMap> = Objects::default_namespaced(api.client("default"));
+    let post = PostParams::default();
+    let owner = maps.create(&post, &config_map("owner")).await.unwrap();
+    let mut child = owned("child", &owner, true);
+    child.metadata.finalizers = Some(vec!["example.com/hold".into()]);
+    maps.create(&post, &child).await.unwrap();
+    maps.delete("owner", &DeleteParams::foreground()).await.unwrap();
+    eventually(&api, "the child's deletion", |s| {
+        s.get(&crate::store::Key::new("configmaps", "default", "child")).is_some_and(|c| c.is_terminating())
+    })
+    .await;
+    assert!(is_there(api.store(), "owner"));
+    let release = json!({"metadata": {"finalizers": null}});
+    maps.patch("child", &PatchParams::default(), &Patch::Merge(release)).await.unwrap();
+    eventually(&api, "the owner's end", |s| !is_there(s, "owner") && !is_there(s, "child")).await;
+
+    let owner = maps.create(&post, &config_map("owner")).await.unwrap();
+    maps.create(&post, &owned("child", &owner, true)).await.unwrap();
+    maps.delete("owner", &DeleteParams::orphan()).await.unwrap();
+    eventually(&api, "the owner's end", |s| !is_there(s, "owner")).await;
+    assert!(maps.get("child").await.unwrap().metadata.owner_references.is_none());
+}
+
+#[tokio::test]
+async fn a_namespace_goes_with_what_is_in_it() {
+    use k8s_openapi::api::core::v1::Namespace;
+    let (_dir, api) = open().await;
+    let namespaces: Objects<Namespace> = Objects::all(api.client("default"));
+    let new = serde_json::from_value(json!({"metadata": {"name": "n"}})).unwrap();
+    namespaces.create(&PostParams::default(), &new).await.unwrap();
+    let maps: Objects<ConfigMap> = Objects::namespaced(api.client("default"), "n");
+    maps.create(&PostParams::default(), &config_map("a")).await.unwrap();
+    namespaces.delete("n", &DeleteParams::default()).await.unwrap();
+    let error = maps.create(&PostParams::default(), &config_map("b")).await.unwrap_err();
+    assert!(error.to_string().contains("because it is being terminated"), "{error}");
+    eventually(&api, "the end of the namespace", |s| {
+        s.all().objects.iter().all(|o| o.key().namespace != "n")
+    })
+    .await;
+    eventually(&api, "the end of the namespace", |s| {
+        s.get(&crate::store::Key::new("namespaces", "", "n")).is_none()
+    })
+    .await;
+    let error = namespaces.delete("default", &DeleteParams::default()).await.unwrap_err();
+    assert!(error.to_string().contains("this namespace may not be deleted"), "{error}");
+}

@@ -20,7 +20,7 @@ mod update;
 
 pub(crate) use options::{Operation, WriteOptions};
 pub(crate) use structure::check_structure;
-pub(crate) use update::{Changed, Scope, update};
+pub(crate) use update::{Changed, Scope, put_or_finish, update};
 
 /// Tries for a free generated name.
 const GENERATE_TRIES: usize = 8;

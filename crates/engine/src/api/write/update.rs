@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use std::sync::Arc;
+
 use http::Method;
 
 use super::{Operation, Outcome, WriteOptions};
@@ -12,7 +14,7 @@ use crate::{
         error::{ApiError, FieldError, Result},
         managed, names, object,
     },
-    store::{Expect, Object, WriteError},
+    store::{Expect, Object, Store, WriteError},
 };
 
 /// Tries before a busy object is given up on.
@@ -94,19 +96,27 @@ pub(crate) async fn update(
         if options.dry_run {
             return Ok(Outcome { json: new.to_string().into(), created: false, warnings });
         }
-        let store = call.api.store();
-        let written = if is_finished(&new) {
-            store.delete(key.clone(), new, current.revision()).await
-        } else {
-            store.put(key.clone(), new, Expect::Revision(current.revision())).await
-        };
-        match written {
+        match put_or_finish(call.api.store(), &current, new).await {
             Ok(object) => return Ok(Outcome { json: object.json().clone(), created: false, warnings }),
             Err(WriteError::Conflict(_)) if changed.version.is_none() => {}
             Err(error) => return Err(ApiError::write(call.resource, name, &error)),
         }
     }
     Err(ApiError::stale(call.resource, name))
+}
+
+/// Writes a changed object; one that is being deleted and has nothing left to wait for goes.
+pub(crate) async fn put_or_finish(
+    store: &Store,
+    current: &Object,
+    new: Value,
+) -> Result<Arc<Object>, WriteError> {
+    let key = current.key().clone();
+    if is_finished(&new) {
+        store.delete(key, new, current.revision()).await
+    } else {
+        store.put(key, new, Expect::Revision(current.revision())).await
+    }
 }
 
 fn check_preconditions(call: &Call, current: &Object, changed: &Changed) -> Result<()> {
