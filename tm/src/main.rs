@@ -1,6 +1,18 @@
 //! Starts `tm`, or one of the programs it carries: by the name it was called by, or by its first argument.
 
+mod build;
+mod cli;
+mod commands;
+mod error;
 mod multicall;
+mod printer;
+mod registry;
+mod runtime;
+mod settings;
+mod source;
+mod target;
+mod upload;
+mod wait;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -11,8 +23,10 @@ fn main() -> ExitCode {
     let name = words.next().unwrap_or_default();
     let args: Vec<OsString> = words.collect();
     match multicall::select(&name, &args) {
-        Program::Cli => ExitCode::FAILURE,
-        Program::RuntimeShim(_) | Program::BuildTasks(_) | Program::Engine(_) => ExitCode::FAILURE,
+        Program::Cli => cli::main(std::iter::once(name).chain(args)),
+        Program::RuntimeShim(args) => runtime_shim::main(args.into_iter()),
+        Program::BuildTasks(args) => build_tasks::main(args.into_iter()),
+        Program::Engine(args) => tm_engine::main(args.into_iter()),
         Program::Sandbox(args) => ExitCode::from(tm_engine::sandbox::main(args.into_iter())),
     }
 }

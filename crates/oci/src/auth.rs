@@ -67,6 +67,7 @@ struct Entry {
 /// Files to look into, first match wins.
 #[derive(Clone, Debug, Default)]
 pub struct Keychain {
+    configs: Vec<DockerConfig>,
     files: Vec<PathBuf>,
 }
 
@@ -263,7 +264,12 @@ fn label_fits(pattern: &str, label: &str) -> bool {
 impl Keychain {
     /// Looks into exactly these files.
     pub fn of(files: impl IntoIterator<Item = PathBuf>) -> Self {
-        Self { files: files.into_iter().collect() }
+        Self { configs: Vec::new(), files: files.into_iter().collect() }
+    }
+
+    /// Looks into configs that are at hand (pull Secrets), in that order.
+    pub fn of_configs(configs: impl IntoIterator<Item = DockerConfig>) -> Self {
+        Self { configs: configs.into_iter().collect(), files: Vec::new() }
     }
 
     /// The usual places: `auth_file`, `$REGISTRY_AUTH_FILE`, `$DOCKER_CONFIG/config.json`, Tekton's credentials,
@@ -285,6 +291,11 @@ impl Keychain {
     /// # Errors
     /// When a file cannot be read or understood.
     pub fn lookup(&self, image: &Reference) -> Result<(Credentials, Option<PathBuf>), AuthError> {
+        for config in &self.configs {
+            if let Some(credentials) = config.lookup(image)? {
+                return Ok((credentials, None));
+            }
+        }
         for path in &self.files {
             if let Some(credentials) = read(path)?.map(|c| c.lookup(image)).transpose()?.flatten() {
                 return Ok((credentials, Some(path.clone())));

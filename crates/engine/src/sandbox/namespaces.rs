@@ -100,6 +100,7 @@ pub(super) fn probe() -> Result<u8, SandboxError> {
         isolation: Isolation::Namespaces,
         root,
         image: None,
+        host: true,
         mounts: Vec::new(),
         masked: Vec::new(),
         command: vec!["/bin/true".into()],

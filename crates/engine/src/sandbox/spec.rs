@@ -46,6 +46,8 @@ pub struct Spec {
     pub root: PathBuf,
     /// The image's unpacked layers; laid over the machine's own folders.
     pub image: Option<PathBuf>,
+    /// Whether the machine's own folders are part of the view; an image that is a whole system stands alone.
+    pub host: bool,
     /// The pod's folders, over everything else.
     pub mounts: Vec<Mount>,
     /// Paths of the machine that the container must not see (the engine's state, keys in home folders).

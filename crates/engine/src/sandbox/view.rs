@@ -38,7 +38,13 @@ pub(super) fn enter(spec: &Spec) -> Result<(), SandboxError> {
     system("keep mounts private", mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE))?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     system("mount the root", mount(Some("tm"), root, Some("tmpfs"), flags, Some("mode=0755,size=4m")))?;
-    merge(Path::new("/"), spec.image.as_deref(), root, Path::new(""))?;
+    match &spec.image {
+        Some(image) if !spec.host => {
+            merge(image, None, root, Path::new(""))?;
+            names_of_the_network(root)?;
+        }
+        image => merge(Path::new("/"), image.as_deref(), root, Path::new(""))?,
+    }
     devices(root)?;
     system_folders(root)?;
     let mut writable = Vec::new();
@@ -77,6 +83,17 @@ fn merge(host: &Path, image: Option<&Path>, root: &Path, relative: &Path) -> Res
             && (!merged || image_only(&inner))
         {
             bind_entry(&image.join(name), *image_type, &root.join(&inner))?;
+        }
+    }
+    Ok(())
+}
+
+/// Name resolution works in an image of its own as on the machine, as every container engine sees to.
+fn names_of_the_network(root: &Path) -> Result<(), SandboxError> {
+    for file in ["etc/resolv.conf", "etc/hosts"] {
+        let (source, target) = (Path::new("/").join(file), root.join(file));
+        if source.is_file() && target.is_file() {
+            bind(&source, &target, false)?;
         }
     }
     Ok(())

@@ -1,0 +1,144 @@
+//! Route: resolves shares of the traffic to Revisions. The ingress sends by what stands in `status.traffic`.
+
+use std::sync::Arc;
+
+use kube::{Api, ResourceExt, runtime::controller::Action, runtime::reflector::ObjectRef};
+use tm_resources::{
+    Condition, ConditionStatus,
+    condition::find,
+    serving::{Addressable, Configuration, Revision, Route, RouteStatus, TrafficTarget},
+};
+
+use super::{Context, ReconcileError, service::summary};
+
+/// The Route that may send to a Configuration: the one of the same name (a Service's).
+pub(super) fn of_configuration(configuration: Configuration) -> Option<ObjectRef<Route>> {
+    Some(ObjectRef::new(&configuration.name_any()).within(&configuration.namespace()?))
+}
+
+/// Why a target cannot be sent to.
+struct Missing {
+    status: ConditionStatus,
+    message: String,
+}
+
+/// One look at a Route.
+pub(super) async fn reconcile(route: Arc<Route>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    if route.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let mut traffic = Vec::new();
+    let mut missing = None;
+    for target in &route.spec.traffic {
+        match resolve(&route, target, &context).await? {
+            Ok(resolved) => traffic.push(resolved),
+            Err(problem) => missing = missing.or(Some(problem)),
+        }
+    }
+    let status = status_of(&route, traffic, missing, &context);
+    context.write_status(&*route, route.status.as_ref(), &status).await?;
+    Ok(Action::await_change())
+}
+
+async fn resolve(
+    route: &Route,
+    target: &TrafficTarget,
+    context: &Context,
+) -> Result<Result<TrafficTarget, Missing>, ReconcileError> {
+    let (name, latest) = match (&target.revision_name, &target.configuration_name) {
+        (Some(name), _) => {
+            let revisions: Api<Revision> = context.beside(route);
+            if revisions.get_opt(name).await?.is_none() {
+                let message = format!("Revision \"{name}\" referenced in traffic not found.");
+                return Ok(Err(Missing { status: ConditionStatus::False, message }));
+            }
+            (name.clone(), false)
+        }
+        (None, Some(configuration)) => match latest_ready(route, configuration, context).await? {
+            Ok(name) => (name, true),
+            Err(missing) => return Ok(Err(missing)),
+        },
+        (None, None) => {
+            let message = "a traffic target names neither a Revision nor a Configuration".to_owned();
+            return Ok(Err(Missing { status: ConditionStatus::False, message }));
+        }
+    };
+    let namespace = route.namespace().unwrap_or_default();
+    let url = target.tag.as_deref().map(|tag| context.domain.url(Some(tag), &route.name_any(), &namespace));
+    Ok(Ok(TrafficTarget {
+        revision_name: Some(name),
+        latest_revision: Some(latest),
+        percent: target.percent,
+        tag: target.tag.clone(),
+        url,
+        ..TrafficTarget::default()
+    }))
+}
+
+async fn latest_ready(
+    route: &Route,
+    configuration: &str,
+    context: &Context,
+) -> Result<Result<String, Missing>, ReconcileError> {
+    let configurations: Api<Configuration> = context.beside(route);
+    let Some(found) = configurations.get_opt(configuration).await? else {
+        let message = format!("Configuration \"{configuration}\" referenced in traffic not found.");
+        return Ok(Err(Missing { status: ConditionStatus::False, message }));
+    };
+    let status = found.status.unwrap_or_default();
+    let failed =
+        find(&status.conditions, "Ready").is_some_and(|ready| ready.status == ConditionStatus::False);
+    Ok(match status.latest_ready_revision_name {
+        Some(name) => Ok(name),
+        None if failed => Err(Missing {
+            status: ConditionStatus::False,
+            message: format!("Configuration \"{configuration}\" does not have any ready Revision."),
+        }),
+        None => Err(Missing {
+            status: ConditionStatus::Unknown,
+            message: format!("Configuration \"{configuration}\" is waiting for a Revision to become ready."),
+        }),
+    })
+}
+
+fn status_of(
+    route: &Route,
+    traffic: Vec<TrafficTarget>,
+    missing: Option<Missing>,
+    context: &Context,
+) -> RouteStatus {
+    let (name, namespace) = (route.name_any(), route.namespace().unwrap_or_default());
+    let url = context.domain.url(None, &name, &namespace);
+    let (assigned, ingress, traffic) = match missing {
+        None => (
+            Condition::new("AllTrafficAssigned", ConditionStatus::True),
+            Condition::new("IngressReady", ConditionStatus::True),
+            traffic,
+        ),
+        Some(missing) => {
+            let assigned = Condition::new("AllTrafficAssigned", missing.status)
+                .because("RevisionMissing", &missing.message);
+            let configured = route.status.as_ref().is_some_and(|status| !status.traffic.is_empty());
+            let ingress = if configured {
+                Condition::new("IngressReady", ConditionStatus::True)
+            } else {
+                let message = "Ingress has not yet been reconciled.";
+                Condition::new("IngressReady", ConditionStatus::Unknown)
+                    .because("IngressNotConfigured", message)
+            };
+            // What worked before goes on working while the new target is not there.
+            let before = route.status.as_ref().map(|status| status.traffic.clone()).unwrap_or_default();
+            (assigned, ingress, before)
+        }
+    };
+    let certificate = Condition::new("CertificateProvisioned", ConditionStatus::True)
+        .because("TLSNotEnabled", "external-domain-tls is not enabled");
+    let ready = summary(&[&ingress, &assigned]);
+    RouteStatus {
+        observed_generation: route.metadata.generation,
+        conditions: vec![assigned, certificate, ingress, ready],
+        address: Some(Addressable { url: Some(url.clone()) }),
+        url: Some(url),
+        traffic,
+    }
+}

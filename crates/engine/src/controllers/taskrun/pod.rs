@@ -1,0 +1,195 @@
+//! The pod of a TaskRun: one container a step, as Tekton names and mounts them.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, Pod, PodSpec, SecretVolumeSource, Volume,
+    VolumeMount,
+};
+use kube::{ResourceExt, api::ObjectMeta};
+use serde_json::Value;
+use tm_resources::{
+    labels::tekton as labels,
+    names,
+    tekton::{Step, TaskRun, TaskSpec, WorkspaceBinding},
+};
+
+use super::{Refused, substitute::mount_path};
+use crate::{
+    controllers::context::owned_by,
+    runner::kubelet::{MAY_FAIL, SCRIPT, SEQUENTIAL},
+};
+
+/// Volume that every step sees as `/workspace`.
+const WORKSPACE: &str = "tekton-internal-workspace";
+/// First lines of a script without its own (Tekton's default).
+const SHEBANG: &str = "#!/bin/sh\nset -e\n";
+/// Longest container name.
+const NAME_MAX: usize = 63;
+
+/// Name of the pod; clients read it from the status.
+pub(super) fn name(run: &TaskRun) -> String {
+    names::child(&run.name_any(), "-pod")
+}
+
+/// Name of a step's container.
+pub(super) fn container_name(index: usize, step: &Step) -> String {
+    let full =
+        if step.name.is_empty() { format!("step-unnamed-{index}") } else { format!("step-{}", step.name) };
+    let cut: String = full.chars().take(NAME_MAX).collect();
+    cut.trim_end_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned()
+}
+
+/// Builds the pod of a resolved Task.
+pub(super) fn build(run: &TaskRun, task_name: &str, task: &TaskSpec) -> Result<Pod, Refused> {
+    if task.other.get("sidecars").and_then(Value::as_array).is_some_and(|list| !list.is_empty()) {
+        let message = "sidecars are not run by the embedded engine".to_owned();
+        return Err(Refused { reason: "TaskRunValidationFailed", message });
+    }
+    let steps =
+        task.steps.iter().map(|step| with_template(step, task.step_template.as_ref())).collect::<Vec<_>>();
+    let mut volumes = vec![empty_dir(WORKSPACE)];
+    let mut mounts = vec![mount(WORKSPACE, "/workspace")];
+    for declared in &task.workspaces {
+        if let Some(binding) = run.spec.workspaces.iter().find(|binding| binding.name == declared.name) {
+            let volume = workspace_volume(binding)?;
+            mounts.push(mount(&volume.name, &mount_path(&declared.name, declared.mount_path.as_deref())));
+            volumes.push(volume);
+        }
+    }
+    volumes.extend(task.volumes.iter().cloned());
+    let mut annotations = run.annotations().clone();
+    annotations.insert(SEQUENTIAL.into(), "true".into());
+    annotations.insert(MAY_FAIL.into(), may_fail(&steps));
+    let mut containers = Vec::new();
+    for (index, step) in steps.iter().enumerate() {
+        if let Some(script) = &step.script {
+            let text = if script.starts_with("#!") { script.clone() } else { format!("{SHEBANG}{script}") };
+            annotations.insert(format!("{SCRIPT}{index}"), text);
+        }
+        containers.push(container(index, step, &mounts));
+    }
+    let metadata = ObjectMeta {
+        name: Some(name(run)),
+        namespace: run.metadata.namespace.clone(),
+        labels: Some(pod_labels(run, task_name)),
+        annotations: Some(annotations),
+        owner_references: Some(owned_by(run)),
+        ..ObjectMeta::default()
+    };
+    let spec = PodSpec {
+        containers,
+        volumes: Some(volumes),
+        restart_policy: Some("Never".into()),
+        service_account_name: run.spec.service_account_name.clone(),
+        termination_grace_period_seconds: Some(2),
+        ..PodSpec::default()
+    };
+    Ok(Pod { metadata, spec: Some(spec), status: None })
+}
+
+fn pod_labels(run: &TaskRun, task_name: &str) -> BTreeMap<String, String> {
+    let mut all = run.labels().clone();
+    all.insert(labels::TASK_RUN.into(), run.name_any());
+    all.insert(labels::TASK_RUN_UID.into(), run.uid().unwrap_or_default());
+    all.insert(labels::MANAGED_BY.into(), "tekton-pipelines".into());
+    if run.spec.task_ref.is_some() {
+        all.insert(labels::TASK.into(), task_name.into());
+    }
+    all
+}
+
+fn container(index: usize, step: &Step, shared: &[VolumeMount]) -> Container {
+    let command = match step.script {
+        Some(_) => vec![format!("/tekton/scripts/script-{index}")],
+        None => step.command.clone(),
+    };
+    let mut mounts = shared.to_vec();
+    mounts.extend(step.volume_mounts.iter().cloned());
+    Container {
+        name: container_name(index, step),
+        image: step.image.clone(),
+        command: Some(command),
+        args: Some(step.args.clone()),
+        env: Some(step.env.clone()),
+        working_dir: step.working_dir.clone(),
+        volume_mounts: Some(mounts),
+        security_context: step.security_context.clone(),
+        ..Container::default()
+    }
+}
+
+/// Containers whose failure does not end the run (`onError: continue`).
+fn may_fail(steps: &[Step]) -> String {
+    let listed =
+        steps.iter().enumerate().filter(|(_, step)| step.other.get("onError") == Some(&"continue".into()));
+    listed.map(|(index, step)| container_name(index, step)).collect::<Vec<_>>().join(",")
+}
+
+/// A step over the Task's `stepTemplate`: what the step says wins, environments are joined.
+fn with_template(step: &Step, template: Option<&Value>) -> Step {
+    let Some(template) = template.and_then(|value| serde_json::from_value::<Step>(value.clone()).ok()) else {
+        return step.clone();
+    };
+    let mut merged = step.clone();
+    merged.image = merged.image.or(template.image);
+    merged.working_dir = merged.working_dir.or(template.working_dir);
+    merged.security_context = merged.security_context.or(template.security_context);
+    if merged.command.is_empty() && merged.script.is_none() {
+        merged.command = template.command;
+    }
+    if merged.args.is_empty() {
+        merged.args = template.args;
+    }
+    let mut env: Vec<EnvVar> = template
+        .env
+        .into_iter()
+        .filter(|variable| !step.env.iter().any(|own| own.name == variable.name))
+        .collect();
+    env.append(&mut merged.env);
+    merged.env = env;
+    merged.volume_mounts.extend(template.volume_mounts);
+    merged
+}
+
+fn workspace_volume(binding: &WorkspaceBinding) -> Result<Volume, Refused> {
+    let name = format!("ws-{}", binding.name);
+    if binding.empty_dir.is_some() {
+        return Ok(empty_dir(&name));
+    }
+    let text = |kind: &str, key: &str| binding.other.get(kind)?.get(key)?.as_str().map(str::to_owned);
+    if let Some(secret) = text("secret", "secretName") {
+        let secret = SecretVolumeSource { secret_name: Some(secret), ..Default::default() };
+        return Ok(Volume { name, secret: Some(secret), ..Volume::default() });
+    }
+    if let Some(map) = text("configMap", "name") {
+        let map = ConfigMapVolumeSource { name: map, ..Default::default() };
+        return Ok(Volume { name, config_map: Some(map), ..Volume::default() });
+    }
+    let message = format!(
+        "workspace \"{}\" is bound to a kind the embedded engine does not have (emptyDir, secret, configMap)",
+        binding.name
+    );
+    Err(Refused { reason: "TaskRunValidationFailed", message })
+}
+
+fn empty_dir(name: &str) -> Volume {
+    Volume { name: name.into(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() }
+}
+
+fn mount(name: &str, path: &str) -> VolumeMount {
+    VolumeMount { name: name.into(), mount_path: path.into(), ..VolumeMount::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn container_names() {
+        let step = |name: &str| Step { name: name.into(), ..Step::default() };
+        assert_eq!(container_name(0, &step("build")), "step-build");
+        assert_eq!(container_name(2, &step("")), "step-unnamed-2");
+        assert_eq!(container_name(0, &step(&"-a".repeat(60))).len(), NAME_MAX);
+    }
+}

@@ -1,0 +1,49 @@
+//! What the engine says of itself in the API, where clients look for it on any target.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api, Client,
+    api::{ObjectMeta, Patch, PatchParams},
+};
+use tm_resources::target::{
+    ENGINE_REGISTRY, HOST_IMAGE, NAMESPACE, REGISTRY_HOSTING, REGISTRY_HOSTING_KEY, TM_CONFIG,
+};
+
+use super::lock::Running;
+
+/// Namespace and name of Knative's domain settings.
+const DOMAIN: (&str, &str) = ("knative-serving", "config-domain");
+
+/// Writes the ConfigMaps.
+pub(super) async fn write(client: &Client, running: &Running, domain: &str) -> Result<(), kube::Error> {
+    let hosting = format!(
+        "host: \"{address}\"\nhostFromClusterNetwork: \"{address}\"\nhostFromContainerRuntime: \"{ENGINE_REGISTRY}\"\n",
+        address = running.registry,
+    );
+    apply(client, NAMESPACE, REGISTRY_HOSTING, [(REGISTRY_HOSTING_KEY.to_owned(), hosting)]).await?;
+    let images =
+        ["BUILDER_IMAGE", "BUILD_IMAGE", "BASE_IMAGE"].map(|name| (name.to_owned(), HOST_IMAGE.to_owned()));
+    apply(client, NAMESPACE, TM_CONFIG, images).await?;
+    apply(client, DOMAIN.0, DOMAIN.1, [(domain.to_owned(), String::new())]).await
+}
+
+async fn apply(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    data: impl IntoIterator<Item = (String, String)>,
+) -> Result<(), kube::Error> {
+    let map = ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(name.into()),
+            namespace: Some(namespace.into()),
+            ..ObjectMeta::default()
+        },
+        data: Some(data.into_iter().collect::<BTreeMap<_, _>>()),
+        ..ConfigMap::default()
+    };
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    api.patch(name, &PatchParams::apply("tm-engine").force(), &Patch::Apply(&map)).await.map(drop)
+}

@@ -1,0 +1,30 @@
+//! How the engine is started: flags, each with its variable.
+
+use std::net::SocketAddr;
+
+use clap::Parser;
+
+/// Version of this build.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Settings of `tm engine`. `tm local start` passes them on.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "tm engine",
+    version,
+    about = "Runs the embedded engine in the foreground; `tm local start` runs it in the background"
+)]
+pub struct Settings {
+    /// Where functions answer.
+    #[arg(long, env = "TM_HTTP_LISTEN", default_value = "127.0.0.1:3000")]
+    pub http_listen: SocketAddr,
+    /// Where the registry answers.
+    #[arg(long, env = "TM_REGISTRY_LISTEN", default_value = "127.0.0.1:3002")]
+    pub registry_listen: SocketAddr,
+    /// Where the Kubernetes API answers kubectl (TLS, with a token).
+    #[arg(long, env = "TM_API_LISTEN", default_value = "127.0.0.1:3003")]
+    pub api_listen: SocketAddr,
+    /// Domain of functions' addresses.
+    #[arg(long, env = "TM_DOMAIN", default_value = "localhost")]
+    pub domain: String,
+}

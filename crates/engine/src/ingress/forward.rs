@@ -1,0 +1,210 @@
+//! One request to one pod and the answer back.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, Uri,
+    header::{self, CONTENT_LENGTH},
+    request::Parts,
+};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use tm_serve::Peer;
+use tokio::time::timeout;
+
+use super::{Body, Refused};
+use crate::autoscaler::{Gate, Permit};
+
+/// Largest body that is kept so that the request can be sent to another pod when the first one is just going away.
+const KEEP: u64 = 1 << 20;
+/// Pods that are tried.
+const ATTEMPTS: u32 = 3;
+
+/// Headers that belong to one connection (RFC 9110, 7.6.1).
+const HOP_BY_HOP: &[HeaderName] = &[
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// A request's body on its way to a pod.
+pub(crate) enum Payload {
+    /// Kept; can be sent again.
+    Kept(Full<Bytes>),
+    /// As it comes.
+    Streamed(Incoming),
+}
+
+/// An answer's body; the pod counts as busy until it is gone.
+struct Answer {
+    body: Incoming,
+    _permit: Permit,
+}
+
+/// Sends the request to a pod of the Revision, waiting for one if need be.
+pub(super) async fn send(
+    client: &Client<HttpConnector, Payload>,
+    gate: &Arc<Gate>,
+    request: Request<Incoming>,
+    peer: &Peer,
+) -> Result<Response<Body>, Refused> {
+    let limit = gate.timeout();
+    let exchange = exchange(client, gate, request, peer);
+    timeout(limit, exchange).await.unwrap_or(Err(Refused::TimedOut(limit.as_secs())))
+}
+
+async fn exchange(
+    client: &Client<HttpConnector, Payload>,
+    gate: &Arc<Gate>,
+    request: Request<Incoming>,
+    peer: &Peer,
+) -> Result<Response<Body>, Refused> {
+    let (mut parts, body) = request.into_parts();
+    strip(&mut parts.headers);
+    forwarded(&mut parts.headers, peer);
+    let (kept, mut first) = payload(body).await?;
+    for attempt in 1.. {
+        let permit = gate.enter().await?;
+        let body = match (first.take(), &kept) {
+            (Some(body), _) => body,
+            (None, Some(bytes)) => Payload::Kept(Full::new(bytes.clone())),
+            (None, None) => unreachable!("a streamed body is sent once"),
+        };
+        match client.request(outgoing(&parts, &permit, body)).await {
+            Ok(response) => return Ok(incoming(response, permit)),
+            Err(error) if error.is_connect() && kept.is_some() && attempt < ATTEMPTS => {
+                permit.condemn();
+                // The pod was leaving; its successor is asked for by the gate.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Err(error) => return Err(Refused::Broken(error)),
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+/// Keeps a small body; the second part is what is sent first.
+async fn payload(body: Incoming) -> Result<(Option<Bytes>, Option<Payload>), Refused> {
+    let small = body.size_hint().upper().is_some_and(|size| size <= KEEP);
+    if !small {
+        return Ok((None, Some(Payload::Streamed(body))));
+    }
+    let bytes = body.collect().await.map_err(Refused::Request)?.to_bytes();
+    Ok((Some(bytes), None))
+}
+
+fn outgoing(parts: &Parts, permit: &Permit, body: Payload) -> Request<Payload> {
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let uri = Uri::builder()
+        .scheme("http")
+        .authority(permit.address().to_string())
+        .path_and_query(path)
+        .build()
+        .expect("an address and a parsed path make a URI");
+    let mut request = Request::new(body);
+    *request.method_mut() = parts.method.clone();
+    *request.uri_mut() = uri;
+    *request.headers_mut() = parts.headers.clone();
+    request
+}
+
+fn incoming(response: Response<Incoming>, permit: Permit) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    strip(&mut parts.headers);
+    if body.size_hint().exact().is_none() {
+        parts.headers.remove(CONTENT_LENGTH);
+    }
+    Response::from_parts(parts, Answer { body, _permit: permit }.boxed())
+}
+
+fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in HOP_BY_HOP.iter().chain(&named) {
+        headers.remove(name);
+    }
+    headers.remove("keep-alive");
+}
+
+/// Says who asked, as every proxy does.
+fn forwarded(headers: &mut HeaderMap, peer: &Peer) {
+    let address = match peer {
+        Peer::Tcp { remote, .. } => remote.ip().to_string(),
+        Peer::Unix => return,
+    };
+    let before = headers.get("x-forwarded-for").and_then(|value| value.to_str().ok());
+    let all = before.map_or_else(|| address.clone(), |before| format!("{before}, {address}"));
+    if let Ok(value) = HeaderValue::from_str(&all) {
+        headers.insert("x-forwarded-for", value);
+    }
+    headers.entry("x-forwarded-proto").or_insert(HeaderValue::from_static("http"));
+}
+
+// === impl Payload ===
+
+impl hyper::body::Body for Payload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Kept(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            Self::Streamed(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Kept(body) => body.is_end_stream(),
+            Self::Streamed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Kept(body) => body.size_hint(),
+            Self::Streamed(body) => body.size_hint(),
+        }
+    }
+}
+
+// === impl Answer ===
+
+impl hyper::body::Body for Answer {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

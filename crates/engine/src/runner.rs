@@ -1,0 +1,108 @@
+//! How a pod's containers run.
+//!
+//! `kubelet` follows the pods of the API and drives a [`Runner`]; the runner starts a container and hands back a
+//! [`Container`] to wait for, to stop and to run commands in. Two runners are real: plain processes ([`process`]) and
+//! Docker ([`docker`]).
+
+pub mod docker;
+mod env;
+pub mod image;
+pub mod kubelet;
+pub mod log;
+pub mod process;
+mod status;
+mod volumes;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+
+use crate::{
+    node::{ContainerRef, ExecSession, NodeError},
+    sandbox::Mount,
+};
+
+/// A container to be started. Everything is resolved: image unpacked, volumes on disk, environment complete.
+#[derive(Clone, Debug)]
+pub struct ContainerSpec {
+    /// Whose container it is.
+    pub id: ContainerRef,
+    /// The pod's folder.
+    pub pod_dir: PathBuf,
+    /// Its image.
+    pub image: image::Image,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// The whole environment, secrets included.
+    pub env: Vec<(String, String)>,
+    /// Working directory in the container.
+    pub cwd: PathBuf,
+    /// The pod's folders in the container.
+    pub mounts: Vec<Mount>,
+    /// Port the container listens on, on the machine's loopback.
+    pub port: Option<u16>,
+    /// Where its output goes.
+    pub log: Arc<log::ContainerLog>,
+}
+
+/// How a container ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Exit code; 128 + n for signal n.
+    pub code: i32,
+}
+
+/// Why a container did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Nothing to execute.
+    #[error("the image names no command and the container gives none")]
+    NoCommand,
+    /// A file or process operation failed.
+    #[error("failed to {what}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The container engine refused.
+    #[error("failed to {what}")]
+    Docker {
+        /// What was tried.
+        what: &'static str,
+        /// What it said.
+        #[source]
+        source: bollard::errors::Error,
+    },
+}
+
+/// Starts containers.
+pub trait Runner: Send + Sync + 'static {
+    /// What `tm describe` shows: how containers are kept apart.
+    fn isolation(&self) -> &'static str;
+
+    /// Starts a container; it runs when this returns.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    fn start(&self, spec: ContainerSpec) -> BoxFuture<'_, Result<Arc<dyn Container>, StartError>>;
+}
+
+/// A started container.
+pub trait Container: Send + Sync + 'static {
+    /// Resolves when it has ended and all of its output is in the log.
+    fn wait(&self) -> BoxFuture<'_, Exit>;
+
+    /// Asks it to end (SIGTERM), waits for `grace`, then kills everything in it. Returns when nothing is left.
+    fn stop(&self, grace: Duration) -> BoxFuture<'_, Exit>;
+
+    /// Runs a command in it.
+    fn exec(
+        &self,
+        command: Vec<String>,
+        stdin: bool,
+        tty: bool,
+    ) -> BoxFuture<'_, Result<ExecSession, NodeError>>;
+}

@@ -1,0 +1,212 @@
+//! A build: one TaskRun with the Task inline and our receiving step in front, the upload into it, its log, its result.
+
+mod log;
+mod taskrun;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+use tm_resources::{
+    condition::{Verdict, verdict},
+    target::{NAMESPACE, TM_CONFIG},
+    tekton::{TaskRun, TaskRunStatus},
+};
+
+pub(crate) use taskrun::{Plan, RECEIVER, object};
+
+use crate::{
+    commands::Session,
+    error::HintExt,
+    registry::Destination,
+    runtime::Runtime,
+    settings::ServiceSettings,
+    source::Archive,
+    target::Target,
+    upload::{Receiver, upload},
+    wait::{Look, until},
+};
+
+/// How long a cancelled run is waited for.
+const CANCEL_LIMIT: Duration = Duration::from_secs(10);
+
+/// A pushed image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Built {
+    /// The reference for the Service, by digest.
+    pub(crate) image: String,
+}
+
+/// Everything that is known before the build begins.
+pub(crate) async fn plan(
+    session: &Session,
+    target: &Target,
+    settings: &ServiceSettings,
+    runtime: Runtime,
+    destination: Destination,
+) -> Result<Plan> {
+    let maps: Api<ConfigMap> = Api::namespaced(target.client.clone(), NAMESPACE);
+    let config = match maps.get_opt(TM_CONFIG).await {
+        Ok(map) => map.and_then(|map| map.data).unwrap_or_default(),
+        Err(kube::Error::Api(status)) if status.code == 403 => Default::default(),
+        Err(error) => return Err(anyhow::Error::new(error).context("failed to read the target's settings")),
+    };
+    for name in settings.build_arguments.keys() {
+        if !runtime.task.spec.params.iter().any(|param| &param.name == name) {
+            session.printer.warning(&format!("runtime `{}` has no parameter `{name}`", runtime.name));
+        }
+    }
+    Plan::new(settings, &target.namespace, runtime, destination, &config, session.global.registry_skip_tls)
+}
+
+/// Runs the build. Whatever ends it early, the run is cancelled and removed.
+pub(crate) async fn run(session: &Session, target: &Target, plan: &Plan, archive: &Archive) -> Result<Built> {
+    let runs: Api<TaskRun> = Api::namespaced(target.client.clone(), &target.namespace);
+    let created = runs.create(&PostParams::default(), &object(plan)).await.context("failed to create the TaskRun")?;
+    let name = created.name_any();
+    session.printer.debug(&format!("created TaskRun {name}"));
+    let result = session.interrupt.guard(follow(session, target, plan, &created, archive)).await;
+    match result {
+        Ok(status) => image_of(plan, &status),
+        Err(error) => {
+            remove(&runs, &name).await;
+            Err(error)
+        }
+    }
+}
+
+/// Uploads, shows the log, waits for the end.
+async fn follow(
+    session: &Session,
+    target: &Target,
+    plan: &Plan,
+    created: &TaskRun,
+    archive: &Archive,
+) -> Result<TaskRunStatus> {
+    let runs: Api<TaskRun> = Api::namespaced(target.client.clone(), &target.namespace);
+    let pods: Api<Pod> = Api::namespaced(target.client.clone(), &target.namespace);
+    let name = created.name_any();
+    let mut shown = log::BuildLog::new(session.printer.clone(), pods.clone());
+    let step = session.printer.step(format!("Waiting for taskrun \"{name}\" ready state"));
+    let receiving = until(runs.clone(), &name, plan.timeout, "the build pod's start", |run| {
+        let status = run.and_then(|run| run.status).unwrap_or_default();
+        if let Some(failure) = failure(&status) {
+            return Ok(Look::Done(Err((failure, status))));
+        }
+        if let Some(pod) = &status.pod_name
+            && status.steps.iter().any(|step| step.name == RECEIVER && step.running.is_some())
+        {
+            return Ok(Look::Done(Ok(pod.clone())));
+        }
+        let waiting = waiting_text(&status);
+        step.state(&waiting);
+        Ok(Look::Waiting(waiting))
+    })
+    .await?;
+    let pod = match receiving {
+        Ok(pod) => pod,
+        Err((failure, status)) => {
+            drop(step);
+            return Err(shown.explain(&status, &failure).await);
+        }
+    };
+    drop(step);
+    let command = plan.unpack_command(created.uid().as_deref().unwrap_or_default());
+    let receiver = Receiver { pod: pod.clone(), container: format!("step-{RECEIVER}"), command };
+    upload(&pods, &receiver, archive, &session.printer).await?;
+
+    let step = session.printer.step(format!("Building {} with runtime {}", plan.service, plan.runtime));
+    let ended = until(runs, &name, plan.timeout, "the build", |run| {
+        let Some(run) = run else { bail!("the TaskRun was deleted") };
+        let status = run.status.unwrap_or_default();
+        step.state(&running_text(&status));
+        match verdict(&status.conditions, "Succeeded", None, None) {
+            Verdict::Waiting(state) => Ok(Look::Waiting(state)),
+            Verdict::Ready | Verdict::Failed { .. } => Ok(Look::Done(status)),
+        }
+    });
+    let status = shown.while_running(&pod, &plan.step_containers(), ended).await?;
+    match failure(&status) {
+        None => {
+            step.done();
+            Ok(status)
+        }
+        Some(failure) => {
+            drop(step);
+            Err(shown.explain(&status, &failure).await)
+        }
+    }
+}
+
+fn failure(status: &TaskRunStatus) -> Option<String> {
+    match verdict(&status.conditions, "Succeeded", None, None) {
+        Verdict::Failed { reason, message } => {
+            Some(if message.is_empty() { reason } else { format!("{reason}: {message}") })
+        }
+        Verdict::Ready | Verdict::Waiting(_) => None,
+    }
+}
+
+/// What keeps the pod from running, as far as the status says.
+fn waiting_text(status: &TaskRunStatus) -> String {
+    let reason = status.conditions.first().map(|condition| condition.text()).unwrap_or_default();
+    let container = status.steps.iter().find_map(|step| step.waiting.as_ref()?.message.clone());
+    container.unwrap_or(reason)
+}
+
+fn running_text(status: &TaskRunStatus) -> String {
+    let running = status.steps.iter().find(|step| step.running.is_some());
+    running.map(|step| step.name.clone()).unwrap_or_default()
+}
+
+fn image_of(plan: &Plan, status: &TaskRunStatus) -> Result<Built> {
+    match status.result("IMAGE_DIGEST") {
+        Some(digest) => Ok(Built { image: format!("{}@{}", plan.destination.reference, digest.trim()) }),
+        // A Task of somebody else's that reports nothing: the tag that was pushed.
+        None => {
+            let tag = plan.destination.push.rsplit_once(':').map(|(_, tag)| tag).unwrap_or("latest");
+            Ok(Built { image: format!("{}:{tag}", plan.destination.reference) })
+        }
+    }
+}
+
+/// Cancels and deletes a run; the pod goes with it.
+async fn remove(runs: &Api<TaskRun>, name: &str) {
+    let patch = Patch::Merge(json!({"spec": {"status": "TaskRunCancelled"}}));
+    let work = async {
+        let _ = runs.patch(name, &PatchParams::default(), &patch).await;
+        let _ = runs.delete(name, &DeleteParams::background()).await;
+    };
+    let _ = tokio::time::timeout(CANCEL_LIMIT, work).await;
+}
+
+/// Hangs the run on the Service, so that deleting the Service removes it, and removes older runs of the same service.
+pub(crate) async fn adopt(target: &Target, plan: &Plan, owner: serde_json::Value) -> Result<()> {
+    let runs: Api<TaskRun> = Api::namespaced(target.client.clone(), &target.namespace);
+    let selector = format!("{}={}", tm_resources::labels::tm::SERVICE, plan.service);
+    let listed = runs.list(&kube::api::ListParams::default().labels(&selector)).await?;
+    let mut done: Vec<_> = listed.items.into_iter().collect();
+    done.sort_by_key(|run| run.creation_timestamp().map(|time| time.0));
+    let newest = done.pop();
+    for old in done.iter().filter(|run| finished(run)) {
+        let _ = runs.delete(&old.name_any(), &DeleteParams::background()).await;
+    }
+    if let Some(run) = newest {
+        let patch = Patch::Merge(json!({"metadata": {"ownerReferences": [owner]}}));
+        runs.patch(&run.name_any(), &PatchParams::default(), &patch)
+            .await
+            .context("failed to hang the TaskRun on its Service")
+            .hint("the service is deployed; the TaskRun stays when it is deleted")?;
+    }
+    Ok(())
+}
+
+fn finished(run: &TaskRun) -> bool {
+    let conditions = run.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    !matches!(verdict(conditions, "Succeeded", None, None), Verdict::Waiting(_))
+}

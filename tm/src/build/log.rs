@@ -1,0 +1,108 @@
+//! The build's log: followed step by step, shown whole when the build fails.
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use futures::{AsyncBufReadExt, StreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, api::LogParams};
+use tm_resources::tekton::TaskRunStatus;
+use tokio::{sync::mpsc, time::timeout};
+
+use crate::printer::{CollapsedLog, Printer};
+
+/// Lines on their way from the API to the screen.
+const LINES: usize = 1024;
+/// How long the rest of a log is read after the end of the build.
+const REST: Duration = Duration::from_secs(5);
+/// Pause before a step that has not begun is asked for its log again.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Collects what the steps print.
+pub(super) struct BuildLog {
+    pods: Api<Pod>,
+    kept: CollapsedLog,
+}
+
+// === impl BuildLog ===
+
+impl BuildLog {
+    pub(super) fn new(printer: Printer, pods: Api<Pod>) -> Self {
+        Self { pods, kept: printer.collapsed_log() }
+    }
+
+    /// Follows the containers, in order, while `work` runs; then reads what is left.
+    pub(super) async fn while_running<T>(
+        &mut self,
+        pod: &str,
+        containers: &[String],
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let (lines_tx, mut lines_rx) = mpsc::channel(LINES);
+        let reader = follow_all(self.pods.clone(), pod.to_owned(), containers.to_vec(), lines_tx);
+        let mut reader = std::pin::pin!(reader);
+        let mut work = std::pin::pin!(work);
+        let mut reading = true;
+        let result = loop {
+            tokio::select! {
+                result = &mut work => break result,
+                () = &mut reader, if reading => reading = false,
+                Some(line) = lines_rx.recv() => self.kept.push(line),
+            }
+        };
+        if reading {
+            let rest = async {
+                loop {
+                    tokio::select! {
+                        () = &mut reader => break,
+                        Some(line) = lines_rx.recv() => self.kept.push(line),
+                    }
+                }
+            };
+            let _ = timeout(REST, rest).await;
+        }
+        while let Ok(line) = lines_rx.try_recv() {
+            self.kept.push(line);
+        }
+        result
+    }
+
+    /// The error of a failed build; its log is shown.
+    pub(super) async fn explain(&mut self, status: &TaskRunStatus, failure: &str) -> anyhow::Error {
+        self.kept.reveal();
+        anyhow!("{failure}").context(format!(
+            "the build failed{}",
+            status.steps.iter().find(|step| step.terminated.as_ref().is_some_and(|end| end.exit_code != 0)).map_or_else(
+                String::new,
+                |step| format!(" in step `{}`", step.name)
+            )
+        ))
+    }
+}
+
+async fn follow_all(pods: Api<Pod>, pod: String, containers: Vec<String>, lines: mpsc::Sender<String>) {
+    for container in containers {
+        if follow_one(&pods, &pod, &container, &lines).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Follows one container to its end. A container that has not begun is asked again: in a pod of Tekton's all begin
+/// together, in the engine's one after the other. An error means that nobody reads any more.
+async fn follow_one(pods: &Api<Pod>, pod: &str, container: &str, lines: &mpsc::Sender<String>) -> Result<(), ()> {
+    let params = LogParams { container: Some(container.into()), follow: true, ..LogParams::default() };
+    loop {
+        match pods.log_stream(pod, &params).await {
+            Ok(stream) => {
+                let mut stream = stream.lines();
+                while let Some(Ok(line)) = stream.next().await {
+                    lines.send(line).await.map_err(drop)?;
+                }
+                return Ok(());
+            }
+            Err(kube::Error::Api(status)) if status.code == 400 => tokio::time::sleep(RETRY).await,
+            Err(_) => return Err(()),
+        }
+    }
+}

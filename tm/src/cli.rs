@@ -1,0 +1,162 @@
+//! What was typed: verbs, nouns and flags, word for word those of the first tm, with kn's where it had none.
+
+mod deploy;
+mod local;
+mod objects;
+mod registry_auth;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+pub(crate) use deploy::{Deploy, DeployService, DeployTask};
+pub(crate) use local::{Local, LocalLogs, LocalStart};
+pub(crate) use objects::{Delete, Kind, Logs, Objects};
+pub(crate) use registry_auth::{RegistryAuth, Set};
+
+use crate::{commands, error, error::ExitStatus, printer::Printer};
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed (stderr says why), 2 wrong arguments, 130 ended by Ctrl-C.
+
+Without a kubeconfig that names a cluster, tm uses the engine it brings along and starts it when needed.";
+
+/// Runs AWS Lambda functions on your own machines
+#[derive(Debug, Parser)]
+#[command(name = "tm", version, disable_version_flag = false, after_help = EXIT_CODES, propagate_version = false)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// Kubeconfig; before ~/.tm/config.json, $KUBECONFIG, ~/.kube/config and the pod's own
+    #[arg(long, global = true, env = "TM_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Context of the kubeconfig; `tm-local` is the embedded engine
+    #[arg(long, global = true, env = "TM_CONTEXT", value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// Namespace; the context's when not given, else `default`
+    #[arg(short, long, global = true, env = "TM_NAMESPACE", value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// Show what is done under the hood, and the whole log of builds
+    #[arg(short, long, global = true, env = "TM_DEBUG")]
+    pub(crate) debug: bool,
+    /// Registry images are pushed to; the target's own when not given
+    #[arg(long, global = true, env = "TM_REGISTRY_HOST", value_name = "HOST[:PORT]")]
+    pub(crate) registry_host: Option<String>,
+    /// Secret with the registry's credentials, made by `tm set registry-auth`
+    #[arg(long, global = true, env = "TM_REGISTRY_SECRET", value_name = "NAME")]
+    pub(crate) registry_secret: Option<String>,
+    /// Do not check the registry's certificate
+    #[arg(long, global = true, env = "TM_REGISTRY_SKIP_TLS")]
+    pub(crate) registry_skip_tls: bool,
+    /// Format of objects on stdout
+    #[arg(short, long, global = true, env = "TM_OUTPUT", value_name = "FORMAT")]
+    pub(crate) output: Option<Output>,
+    /// Wait until what was deployed is ready
+    #[arg(long, global = true, env = "TM_WAIT")]
+    pub(crate) wait: bool,
+    /// Print the objects instead of sending them
+    #[arg(long, global = true, env = "TM_DRY", visible_alias = "dry-run")]
+    pub(crate) dry: bool,
+}
+
+/// Format of objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// YAML.
+    Yaml,
+    /// JSON.
+    Json,
+    /// `kind/name` lines.
+    Name,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Deploy a service or a task
+    #[command(visible_alias = "create", subcommand)]
+    Deploy(Deploy),
+    /// Show objects: a table, or one object whole
+    #[command(visible_aliases = ["list", "describe"])]
+    Get(Objects),
+    /// Delete an object
+    Delete(Delete),
+    /// Print the log of a service
+    Logs(Logs),
+    /// Set credentials
+    #[command(subcommand)]
+    Set(Set),
+    /// Control the engine of this machine
+    #[command(subcommand)]
+    Local(Local),
+    /// Print versions
+    Version,
+    /// Print a completion script for a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Parses, runs, reports.
+pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let parsed = command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let printer = Printer::new(cli.global.debug);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            printer.error(&format!("failed to start: {error}"));
+            return ExitStatus::Failure.into();
+        }
+    };
+    let result = runtime.block_on(commands::run(cli, &printer));
+    // A blocked thread (a prompt, a read from stdin) must not hold the exit up.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitStatus::Success.into(),
+        Err(error) => error::report(&error, &printer).into(),
+    }
+}
+
+/// The command line, with hidden subcommands for the programs this file carries.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn words_of_the_first_tm() {
+        for line in [
+            "tm deploy service a -f . --build-template knative-go-runtime --registry-secret s --wait",
+            "tm create svc a --from-path . --runtime go -e A=1 -l x=y -a z=w --build-argument K=V,L=W",
+            "tm deploy task -f build-tasks/tasks/go.yaml",
+            "tm list services",
+            "tm describe svc hello -n ns -o json",
+            "tm set registry-auth r --registry h --username u --password p --push",
+            "tm delete taskrun x",
+        ] {
+            command().try_get_matches_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+}

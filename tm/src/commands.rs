@@ -1,0 +1,99 @@
+//! The stories: one file per verb.
+
+mod completion;
+mod delete;
+mod deploy_service;
+mod deploy_task;
+mod get;
+mod local;
+mod logs;
+mod output;
+mod registry_auth;
+mod version;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cli::{Cli, Command, Deploy, Global, Set},
+    error::Interrupted,
+    printer::Printer,
+};
+
+/// What every story has.
+#[derive(Clone)]
+pub(crate) struct Session {
+    /// Flags of every command.
+    pub(crate) global: Arc<Global>,
+    /// Writes to the terminal.
+    pub(crate) printer: Printer,
+    /// Says that the user pressed Ctrl-C.
+    pub(crate) interrupt: Interrupt,
+}
+
+/// Ctrl-C: the first ends the story, which cleans up after itself; the second ends the process.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Interrupt {
+    token: CancellationToken,
+}
+
+// === impl Interrupt ===
+
+impl Interrupt {
+    /// Runs `work` until it is done or the user pressed Ctrl-C.
+    pub(crate) async fn guard<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            result = work => result,
+            () = self.token.cancelled() => Err(Interrupted.into()),
+        }
+    }
+
+    async fn listen(self) {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            self.token.cancel();
+        }
+    }
+}
+
+/// Runs the command.
+pub(crate) async fn run(cli: Cli, printer: &Printer) -> Result<()> {
+    let interrupt = Interrupt::default();
+    let session =
+        Session { global: Arc::new(cli.global), printer: printer.clone(), interrupt: interrupt.clone() };
+    let listener = tokio::spawn(interrupt.clone().listen());
+    let story = story(cli.command, session);
+    let result = tokio::select! {
+        biased;
+        result = story => result,
+        () = second_interrupt(interrupt) => Err(Interrupted.into()),
+    };
+    listener.abort();
+    result
+}
+
+/// Resolves when Ctrl-C is pressed although the story was told to end already.
+async fn second_interrupt(interrupt: Interrupt) {
+    interrupt.token.cancelled().await;
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn story(command: Command, session: Session) -> Result<()> {
+    let interrupt = session.interrupt.clone();
+    match command {
+        // Cleans up after itself: it is told of the interrupt instead of being dropped.
+        Command::Deploy(Deploy::Service(args)) => deploy_service::run(*args, session).await,
+        Command::Deploy(Deploy::Task(args)) => interrupt.guard(deploy_task::run(args, session)).await,
+        Command::Get(args) => interrupt.guard(get::run(args, session)).await,
+        Command::Delete(args) => interrupt.guard(delete::run(args, session)).await,
+        Command::Logs(args) => interrupt.guard(logs::run(args, session)).await,
+        Command::Set(Set::RegistryAuth(args)) => interrupt.guard(registry_auth::run(args, session)).await,
+        Command::Local(args) => interrupt.guard(local::run(args, session)).await,
+        Command::Version => version::run(&session).await,
+        Command::Completion { shell } => completion::run(shell, &session),
+    }
+}
+

@@ -1,0 +1,97 @@
+//! `tm local start|stop|status|logs`.
+
+use std::{
+    io::{Read, Seek, SeekFrom},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use fs_err as fs;
+use tm_engine::{engine::Running, paths::Paths};
+use tokio::time::sleep;
+
+use super::Session;
+use crate::{
+    cli::{Local, LocalLogs, LocalStart, Output},
+    error::HintExt,
+    target::engine,
+};
+
+/// Pause between two looks at the log.
+const LOOK: Duration = Duration::from_millis(200);
+
+pub(super) async fn run(args: Local, session: Session) -> Result<()> {
+    let paths = Paths::from_env()?;
+    match args {
+        Local::Start(settings) => start(&paths, &settings, &session).await,
+        Local::Stop => stop(&paths, &session).await,
+        Local::Status => status(&paths, &session),
+        Local::Logs(args) => logs(&paths, &args, &session).await,
+    }
+}
+
+async fn start(paths: &Paths, settings: &LocalStart, session: &Session) -> Result<()> {
+    if let Some(running) = engine::find(paths)? {
+        session.printer.note(&format!("The engine is running already (pid {})", running.pid));
+        return show(&running, session);
+    }
+    let running = engine::start(paths, settings, &session.printer).await?;
+    session.printer.note(&format!("Engine started (pid {})", running.pid));
+    show(&running, session)
+}
+
+async fn stop(paths: &Paths, session: &Session) -> Result<()> {
+    let text = if engine::stop(paths).await? { "Engine stopped" } else { "No engine is running" };
+    session.printer.note(text);
+    Ok(())
+}
+
+fn status(paths: &Paths, session: &Session) -> Result<()> {
+    match engine::find(paths)? {
+        Some(running) => show(&running, session),
+        None => Err(anyhow::anyhow!("no engine is running")).hint("`tm local start` starts it, and so does any other command"),
+    }
+}
+
+fn show(running: &Running, session: &Session) -> Result<()> {
+    match session.global.output {
+        Some(Output::Json) => session.printer.data(&serde_json::to_string_pretty(running)?),
+        Some(Output::Yaml) => session.printer.data(serde_saphyr::to_string(running)?.trim_end()),
+        Some(Output::Name) => session.printer.data(&running.pid.to_string()),
+        None => {
+            let lines = [
+                ("pid", running.pid.to_string()),
+                ("version", running.version.clone()),
+                ("functions", format!("http://{}", running.functions)),
+                ("registry", format!("http://{}", running.registry)),
+                ("kubectl", format!("https://{} (context tm-local)", running.api)),
+                ("isolation", running.isolation.clone()),
+            ];
+            for (name, value) in lines {
+                session.printer.data(&format!("{name:<10} {value}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn logs(paths: &Paths, args: &LocalLogs, session: &Session) -> Result<()> {
+    let file = fs::File::open(paths.log()).context("there is no log yet").hint("`tm local start` starts the engine")?;
+    let mut file = file;
+    let mut position = 0;
+    loop {
+        file.seek(SeekFrom::Start(position))?;
+        let mut chunk = Vec::new();
+        (&mut file).take(1 << 20).read_to_end(&mut chunk)?;
+        position += chunk.len() as u64;
+        if session.printer.raw(&chunk).is_err() {
+            return Ok(());
+        }
+        if chunk.is_empty() {
+            if !args.follow {
+                return Ok(());
+            }
+            sleep(LOOK).await;
+        }
+    }
+}

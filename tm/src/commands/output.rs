@@ -1,0 +1,51 @@
+//! Objects on stdout, as `-o` asks for them.
+
+use anyhow::Result;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Session;
+use crate::cli::Output;
+
+/// Prints one object; YAML when nothing else is asked for, as the first tm did.
+pub(super) fn object(session: &Session, object: &impl Serialize) -> Result<()> {
+    let mut value = serde_json::to_value(object)?;
+    strip(&mut value);
+    match session.global.output {
+        Some(Output::Json) => session.printer.data(&serde_json::to_string_pretty(&value)?),
+        Some(Output::Name) => session.printer.data(&name(&value)),
+        Some(Output::Yaml) | None => session.printer.data(serde_saphyr::to_string(&value)?.trim_end()),
+    }
+    Ok(())
+}
+
+/// Bookkeeping of the server that no person wants to read, as kubectl hides it.
+fn strip(value: &mut Value) {
+    if let Some(items) = value.get_mut("items").and_then(Value::as_array_mut) {
+        items.iter_mut().for_each(strip);
+    }
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+}
+
+/// `kind.group/name`.
+fn name(value: &Value) -> String {
+    let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let group = text("/apiVersion").split_once('/').map(|(group, _)| format!(".{group}")).unwrap_or_default();
+    format!("{}{group}/{}", text("/kind").to_lowercase(), text("/metadata/name"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn names() {
+        let service = json!({"apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": {"name": "a"}});
+        assert_eq!(name(&service), "service.serving.knative.dev/a");
+        assert_eq!(name(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}})), "secret/s");
+    }
+}
