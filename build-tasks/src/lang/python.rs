@@ -101,6 +101,7 @@ async fn install_cached(
         return Ok(());
     }
     fs::create_dir_all(to)?;
+    need_pip(build, python).await?;
     let pip = ["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--no-compile"];
     let tool = tool(build, python.program)?.args(pip).args(["--no-warn-script-location", "--target"]);
     tool.args([to.as_os_str()]).args(what).run().await?;
@@ -109,6 +110,15 @@ async fn install_cached(
         build.cache.put_tree(kind, key, to);
     }
     Ok(())
+}
+
+/// Some distributions ship Python without it, and then say `No module named pip`.
+async fn need_pip(build: &Build, python: &Python) -> Result<(), Failure> {
+    match tool(build, python.program)?.args(["-m", "pip", "--version"]).ask().await? {
+        Some(_) => Ok(()),
+        None => Err(Failure::because(format!("`{}` has no pip", python.program))
+            .hint("install pip (Debian: python3-pip), or give a BUILD_IMAGE that has it")),
+    }
 }
 
 /// Takes out what differs between two installations of the same.

@@ -1,5 +1,7 @@
 //! `assemble`, `check-push` and `prepare`.
 
+use std::{process::Stdio, time::Duration};
+
 use fs_err as fs;
 use tm_oci::{
     manifest::{self, Descriptor, ImageConfig, Manifest},
@@ -31,6 +33,52 @@ fn unchanged_images_send_no_layer() {
     let want = format!("pushed {manifest_bytes} bytes, 2 of 2 layers already there");
     assert!(text(&second).contains(&want), "{}", text(&second));
     assert_eq!(workspace.read("digest"), digest.as_str());
+}
+
+/// What a deploy costs when nothing changed, with a shim of real size.
+#[test]
+fn unchanged_images_are_quick() {
+    let registry = Registry::start();
+    let image = registry.image("default/hello:v1");
+    let cache = tempfile::tempdir().unwrap();
+    let mut workspace = ready();
+    workspace.cache = Some(cache.path().to_owned());
+    fs::copy(env!("CARGO_BIN_EXE_build-tasks"), workspace.path("shim")).unwrap();
+    assert!(workspace.assemble("tm.local/host", &image).status.success());
+    let times = (0..3).map(|_| {
+        let started = tokio::time::Instant::now();
+        assert!(workspace.assemble("tm.local/host", &image).status.success());
+        started.elapsed()
+    });
+    let best = times.min().unwrap();
+    assert!(best < Duration::from_millis(500), "{best:?}");
+}
+
+/// A layer of 1 GB passes through bounded memory.
+#[test]
+fn large_layers_do_not_fill_memory() {
+    let registry = Registry::start();
+    let workspace = ready();
+    let large = fs::File::create(workspace.path("out/layers/code/var/task/large")).unwrap();
+    large.set_len(1 << 30).unwrap();
+    fs::write(workspace.path("shim"), "the shim").unwrap();
+    let mut step = workspace.assemble_command("tm.local/host", &registry.image("default/large"));
+    let mut step = step.stdout(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", step.id());
+    let mut peak = 0u64;
+    let ended = loop {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        peak = peak.max(line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0));
+        if let Some(ended) = step.try_wait().unwrap() {
+            break ended;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(ended.success());
+    assert!((1000..80_000).contains(&peak), "{peak} kB");
+    let (_, manifest, _) = registry.read(&registry.image("default/large"));
+    assert!(manifest.layers[1].size > 1_000_000);
 }
 
 #[test]

@@ -97,6 +97,10 @@ impl Workspace {
     }
 
     pub(crate) fn assemble(&self, base: &str, image: &str) -> Output {
+        self.assemble_command(base, image).output().unwrap()
+    }
+
+    pub(crate) fn assemble_command(&self, base: &str, image: &str) -> Command {
         let shim = self.path("shim");
         if !shim.exists() {
             fs::write(&shim, "the shim").unwrap();
@@ -110,7 +114,7 @@ impl Workspace {
         if let Some(cache) = &self.cache {
             command.env("TM_BUILD_CACHE", cache);
         }
-        command.output().unwrap()
+        command
     }
 
     /// Pushes, and unpacks what was pushed.

@@ -2,7 +2,7 @@
 
 use fs_err as fs;
 
-use crate::fixture::{Registry, Workspace, has, text};
+use crate::fixture::{Registry, Workspace, binary, has, text};
 
 const PYTHON: &str = "import json\n\ndef handler(event, context):\n    return {'hello': event['name']}\n";
 
@@ -183,6 +183,38 @@ fn node_mistakes_are_explained() {
     let failing = r#"{"name":"f","version":"1.0.0","scripts":{"build":"exit 9"}}"#;
     let output = Workspace::with(&[("package.json", failing)]).lang("node", "build", &[]);
     assert_eq!(output.status.code(), Some(9), "{}", text(&output));
+}
+
+/// A step's pod is ended by SIGTERM to us; what the tools started must not outlive that.
+#[test]
+fn everything_ends_with_the_step() {
+    if !has("npm") {
+        return;
+    }
+    let package = r#"{"name":"f","version":"1.0.0","scripts":{"build":"sleep 300 & echo $! > pid; wait"}}"#;
+    let workspace = Workspace::with(&[("package.json", package)]);
+    let mut step = binary(&["lang", "node", "build", "--workspace"])
+        .arg(workspace.path(""))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let file = workspace.path("src/pid");
+    let sleeper = wait_for(|| fs::read_to_string(&file).ok()?.trim().parse::<i32>().ok());
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(step.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert_eq!(step.wait().unwrap().code(), Some(143));
+    wait_for(|| nix::sys::signal::kill(nix::unistd::Pid::from_raw(sleeper), None).err());
+}
+
+fn wait_for<T>(mut ready: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..1000 {
+        if let Some(value) = ready() {
+            return value;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("it did not happen within 20 s");
 }
 
 #[test]

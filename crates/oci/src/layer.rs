@@ -3,6 +3,9 @@
 //! Entries are sorted (a folder before what is in it), times are 0, owners are root, modes are 0755 or 0644, the gzip
 //! header is fixed. Tar, both digests and compression run in one streaming pass, so memory stays bounded whatever the
 //! layer's size. `build-tasks assemble` is the caller.
+//!
+//! The compressor is flate2's own. Faster ones (zlib-ng, zlib-rs) pick their matches by what the processor offers, so two
+//! machines would make two blobs of one tar.
 
 use std::{
     collections::BTreeMap,
