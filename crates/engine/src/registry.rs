@@ -16,10 +16,12 @@
 //! Blobs are shared by all repositories: whatever one function pushed, no other has to push again.
 
 mod handlers;
+mod mirror;
 mod path;
 mod problem;
 mod storage;
 mod uploads;
 
 pub use handlers::router;
+pub use mirror::{MirrorError, mirror, mirrored_as};
 pub use storage::{Collected, Storage, StorageError};

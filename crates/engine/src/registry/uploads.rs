@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use axum::body::BodyDataStream;
+use bytes::Bytes;
 use fs_err as fs;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use tm_oci::{Digest, digest::Digester};
 use tokio::{
     io::{AsyncSeekExt, AsyncWriteExt},
@@ -105,8 +105,12 @@ impl Upload {
         format!("0-{}", self.bytes().saturating_sub(1))
     }
 
-    /// Appends a request's body. What arrived before an error stays, so a client can go on from there.
-    pub(super) async fn append(&mut self, mut body: BodyDataStream) -> Result<(), Problem> {
+    /// Appends a stream, such as a request's body. What arrived before an error stays, so a client can go on from there.
+    pub(super) async fn append<E>(
+        &mut self,
+        body: impl Stream<Item = Result<Bytes, E>>,
+    ) -> Result<(), Problem> {
+        let mut body = std::pin::pin!(body);
         // A request that was dropped half-way may have written more than it hashed.
         self.file.set_len(self.bytes()).await?;
         self.file.seek(io::SeekFrom::Start(self.bytes())).await?;
