@@ -85,11 +85,11 @@ async fn story(command: Command, session: Session) -> Result<()> {
     let interrupt = session.interrupt.clone();
     match command {
         // Cleans up after itself: it is told of the interrupt instead of being dropped.
-        Command::Deploy(Deploy::Service(args)) => deploy_service::run(*args, session).await,
+        Command::Deploy(Deploy::Service(args)) => Box::pin(deploy_service::run(*args, session)).await,
         Command::Deploy(Deploy::Task(args)) => interrupt.guard(deploy_task::run(args, session)).await,
         Command::Get(args) => interrupt.guard(get::run(args, session)).await,
         Command::Delete(args) => interrupt.guard(delete::run(args, session)).await,
-        Command::Logs(args) => interrupt.guard(logs::run(args, session)).await,
+        Command::Logs(args) => interrupt.guard(Box::pin(logs::run(args, session))).await,
         Command::Set(Set::RegistryAuth(args)) => interrupt.guard(registry_auth::run(args, session)).await,
         Command::Local(args) => interrupt.guard(local::run(args, session)).await,
         Command::Version => version::run(&session).await,

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let args: Vec<OsString> = words.collect();
     match multicall::select(&name, &args) {
         Program::Cli => cli::main(std::iter::once(name).chain(args)),
-        Program::RuntimeShim(args) => runtime_shim::main(args.into_iter()),
+        Program::RuntimeShim(args) => runtime_shim::main(args),
         Program::BuildTasks(args) => build_tasks::main(args.into_iter()),
         Program::Engine(args) => tm_engine::main(args.into_iter()),
         Program::Sandbox(args) => ExitCode::from(tm_engine::sandbox::main(args.into_iter())),

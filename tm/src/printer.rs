@@ -44,11 +44,6 @@ impl Printer {
         Self { debug, terminal }
     }
 
-    /// Whether `--debug` was given.
-    pub(crate) fn is_debug(&self) -> bool {
-        self.debug
-    }
-
     /// A line of data.
     pub(crate) fn data(&self, text: &str) {
         let _ = writeln!(anstream::stdout(), "{text}");

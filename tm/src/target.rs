@@ -59,11 +59,6 @@ pub(crate) async fn connect(global: &Global, printer: &Printer) -> Result<Target
     }
 }
 
-/// A client of the engine that runs, or nothing.
-pub(crate) fn engine_client(paths: &Paths) -> Client {
-    socket::client(&paths.socket(), "default")
-}
-
 async fn choose(global: &Global) -> Result<Choice> {
     if global.context.as_deref() == Some(ENGINE_CONTEXT) {
         return Ok(Choice::Engine { namespace: None });

@@ -221,9 +221,7 @@ impl Engine {
         let kubelet = Kubelet::new(client.clone(), runner, Arc::clone(&images), paths.clone())
             .map_err(|error| EngineError::Paths(PathsError::Create(error)))?;
         api.set_node(Arc::clone(&kubelet) as _);
-        if let Err(error) = kubelet.sweep().await {
-            tracing::warn!(%error, "failed to look for folders of old pods");
-        }
+        kubelet.recover().await.map_err(|error| EngineError::Publish(Box::new(error)))?;
 
         let (intake, work) = (CancellationToken::new(), CancellationToken::new());
         let (autoscaler, wishes) = Autoscaler::new();

@@ -101,6 +101,7 @@ fn outer(file: &Path) -> Result<u8, SandboxError> {
 
 /// PID 1 of the new namespace: builds the view, then becomes the command.
 fn inner(file: &Path) -> Result<u8, SandboxError> {
+    namespaces::unblock_signals()?;
     let spec = Spec::read(file)?;
     view::enter(&spec)?;
     Err(execute(&spec))

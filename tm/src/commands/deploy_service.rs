@@ -62,7 +62,7 @@ pub(super) async fn run(args: DeployService, session: Session) -> Result<()> {
         return Ok(());
     }
     let deploy = deploy(&settings, &image, run.as_ref(), &session);
-    interrupt.guard(deploy).await
+    interrupt.guard(Box::pin(deploy)).await
 }
 
 async fn pack(path: std::path::PathBuf) -> Result<Archive> {

@@ -71,10 +71,10 @@ fn single(path: &Path) -> Result<Vec<Entry>> {
 fn walk(root: &Path) -> Result<Vec<Entry>> {
     let mut builder = WalkBuilder::new(root);
     builder.standard_filters(false).follow_links(false).sort_by_file_name(Ord::cmp);
-    if let Some(file) = IGNORE_FILES.iter().map(|name| root.join(name)).find(|path| path.is_file()) {
-        if let Some(error) = builder.add_ignore(&file) {
-            return Err(anyhow::Error::new(error).context(format!("failed to read `{}`", file.display())));
-        }
+    if let Some(file) = IGNORE_FILES.iter().map(|name| root.join(name)).find(|path| path.is_file())
+        && let Some(error) = builder.add_ignore(&file)
+    {
+        return Err(anyhow::Error::new(error).context(format!("failed to read `{}`", file.display())));
     }
     builder.filter_entry(|entry| !NEVER.iter().any(|name| entry.file_name() == *name));
     let mut entries = Vec::new();

@@ -11,7 +11,7 @@ mod actor;
 mod results;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{HashMap, HashSet},
     path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
@@ -25,8 +25,10 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams},
     runtime::{WatchStreamExt, watcher},
 };
+use serde_json::json;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -213,16 +215,21 @@ impl Kubelet {
         }
     }
 
-    /// Removes folders of pods that are gone (the engine was killed between object and folder).
+    /// Tidies up after an engine that ended: pods that were running are lost, folders of pods that are gone go.
+    ///
+    /// Must be done before anybody looks at the pods: their last status says that they are ready.
     ///
     /// # Errors
-    /// When the pods cannot be listed.
-    pub async fn sweep(&self) -> Result<(), kube::Error> {
+    /// When the pods cannot be listed or changed.
+    pub async fn recover(&self) -> Result<(), kube::Error> {
         let pods = Api::<Pod>::all(self.client.clone()).list(&kube::api::ListParams::default()).await?;
-        let known: BTreeMap<String, ()> = pods.iter().filter_map(|pod| Some((pod.uid()?, ()))).collect();
+        for pod in pods.iter().filter(|pod| was_running(pod)) {
+            self.lose(pod).await?;
+        }
+        let known: HashSet<String> = pods.iter().filter_map(ResourceExt::uid).collect();
         let Ok(folders) = fs::read_dir(self.paths.pods()) else { return Ok(()) };
         for folder in folders.flatten() {
-            if !known.contains_key(&*folder.file_name().to_string_lossy())
+            if !known.contains(&*folder.file_name().to_string_lossy())
                 && let Err(error) = remove_tree(&folder.path())
             {
                 tracing::warn!(%error, "failed to remove an old pod's folder");
@@ -230,6 +237,30 @@ impl Kubelet {
         }
         Ok(())
     }
+
+    /// A pod whose processes died with the last engine. Revisions' pods are replaced when they are needed; others stay, as
+    /// Failed, with their logs.
+    async fn lose(&self, pod: &Pod) -> Result<(), kube::Error> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
+        let name = pod.name_any();
+        let status = json!({"status": {
+            "phase": "Failed", "reason": "NodeLost",
+            "message": "the engine was stopped while this pod was running",
+            "conditions": [{"type": "Ready", "status": "False", "reason": "PodFailed"}],
+            "containerStatuses": [],
+        }});
+        api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&status)).await?;
+        if pod.labels().contains_key(tm_resources::labels::serving::REVISION) {
+            api.delete(&name, &DeleteParams::default().grace_period(0)).await?;
+        }
+        Ok(())
+    }
+}
+
+fn was_running(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let over = matches!(status.and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"));
+    !over && status.is_some_and(|status| status.start_time.is_some())
 }
 
 /// Grace of a pod that is being deleted.

@@ -78,6 +78,11 @@ fn reap(pid: Pid) -> Result<Option<u8>, SandboxError> {
     }
 }
 
+/// Lets all signals through: a program inherits the mask of the one that executes it, and the outer blocks some.
+pub(super) fn unblock_signals() -> Result<(), SandboxError> {
+    system("unblock signals", SigSet::empty().thread_set_mask())
+}
+
 /// Becomes the container's user, for good.
 pub(super) fn drop_rights(spec: &Spec) -> Result<(), SandboxError> {
     if let Some(Identity { uid, gid }) = spec.identity

@@ -137,24 +137,10 @@ impl Actor {
 
     /// Everything between creation and the last status.
     async fn live(&mut self) {
-        if self.pod.status.as_ref().is_some_and(|status| status.start_time.is_some()) {
-            return self.lost().await;
-        }
         if let Err(error) = self.prepare().await {
             return self.cannot_create(&error).await;
         }
         if self.sequential() { self.run_in_turn().await } else { self.run_together().await }
-    }
-
-    /// The engine was restarted while the pod ran: its processes are gone.
-    async fn lost(&mut self) {
-        let status = json!({"status": {
-            "phase": "Failed", "reason": "NodeLost",
-            "message": "the engine was stopped while this pod was running",
-            "conditions": [{"type": "Ready", "status": "False", "reason": "PodFailed"}],
-            "containerStatuses": [],
-        }});
-        self.patch_status(&status).await;
     }
 
     async fn prepare(&mut self) -> Result<(), CreateError> {
