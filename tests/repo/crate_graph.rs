@@ -14,7 +14,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("build-tasks", &["tm-oci"]),
     ("tm-engine", &["tm-resources", "tm-oci", "tm-serve"]),
     ("tm", &["tm-resources", "tm-lambda", "tm-oci", "tm-engine", "runtime-shim", "build-tasks"]),
-    ("tm-testkit", &[]),
+    // Only tests use it, so it may boot whatever they need.
+    ("tm-testkit", &["tm-engine", "tm-serve"]),
     ("tm-tests", &[]),
 ];
 

@@ -151,11 +151,12 @@ impl Api {
         client::in_process(self, default_namespace)
     }
 
-    /// Ends watches and background work, and waits for them.
+    /// Ends watches, commands and background work, waits for them, and closes the store.
     pub async fn stop(&self) {
         self.inner.stopping.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+        self.inner.store.close().await;
     }
 
     /// Who holds the containers.

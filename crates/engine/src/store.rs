@@ -163,6 +163,11 @@ impl Store {
         self.writer.send(Change::Delete { key, last, revision }).await
     }
 
+    /// Closes the file once the writes that were asked for are done. Reads go on; writes are refused.
+    pub async fn close(&self) {
+        self.writer.close().await;
+    }
+
     /// Follows the writes after `revision`, of one resource or of all.
     ///
     /// # Errors

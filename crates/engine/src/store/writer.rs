@@ -33,9 +33,16 @@ pub(super) enum Change {
 
 type Answer = oneshot::Sender<Result<Arc<Object>, WriteError>>;
 
+/// What is in the queue.
+enum Request {
+    Write(Change, Answer),
+    /// Close the file, then answer.
+    Close(oneshot::Sender<()>),
+}
+
 /// The handle of the writer thread; dropping it ends the thread after the queue is empty.
 pub(super) struct Writer {
-    queue: Option<mpsc::Sender<(Change, Answer)>>,
+    queue: Option<mpsc::Sender<Request>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -55,7 +62,7 @@ impl Writer {
         let (queue, changes) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || run(&disk, &shared, changes))?;
+            .spawn(move || run(disk, &shared, changes))?;
         Ok(Self { queue: Some(queue), thread: Mutex::new(Some(thread)) })
     }
 
@@ -63,8 +70,19 @@ impl Writer {
     pub(super) async fn send(&self, change: Change) -> Result<Arc<Object>, WriteError> {
         let (answer, answered) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or(WriteError::Closed)?;
-        queue.send((change, answer)).await.map_err(|_| WriteError::Closed)?;
+        queue.send(Request::Write(change, answer)).await.map_err(|_| WriteError::Closed)?;
         answered.await.map_err(|_| WriteError::Closed)?
+    }
+
+    /// Finishes what is in the queue and closes the file; later writes are refused.
+    pub(super) async fn close(&self) {
+        let (answer, answered) = oneshot::channel();
+        if let Some(queue) = &self.queue
+            && queue.send(Request::Close(answer)).await.is_ok()
+        {
+            // A writer that has gone already has closed the file, too.
+            let _ = answered.await;
+        }
     }
 }
 
@@ -77,17 +95,27 @@ impl Drop for Writer {
     }
 }
 
-fn run(disk: &Disk, shared: &Shared, mut changes: mpsc::Receiver<(Change, Answer)>) {
-    while let Some(first) = changes.blocking_recv() {
+fn run(disk: Disk, shared: &Shared, mut requests: mpsc::Receiver<Request>) {
+    let mut closing = None;
+    while closing.is_none()
+        && let Some(first) = requests.blocking_recv()
+    {
         let mut batch = Batch::new(shared.read(super::View::revision));
-        batch.add(shared, first);
-        while batch.ready.len() < BATCH
-            && let Ok(next) = changes.try_recv()
-        {
-            batch.add(shared, next);
+        let mut next = Some(first);
+        while let Some(request) = next.take() {
+            match request {
+                Request::Write(change, answer) => batch.add(shared, change, answer),
+                Request::Close(answer) => closing = Some(answer),
+            }
+            if closing.is_none() && batch.ready.len() < BATCH {
+                next = requests.try_recv().ok();
+            }
         }
-        batch.commit(disk, shared);
+        batch.commit(&disk, shared);
     }
+    drop(disk);
+    // Whoever wanted it closed may have gone.
+    let _ = closing.map(|answer| answer.send(()));
 }
 
 // === impl Batch ===
@@ -98,7 +126,7 @@ impl Batch {
     }
 
     /// Checks a change and takes it in, or answers it with the reason why not.
-    fn add(&mut self, shared: &Shared, (change, answer): (Change, Answer)) {
+    fn add(&mut self, shared: &Shared, change: Change, answer: Answer) {
         match self.prepare(shared, change) {
             Ok(applied) => self.ready.push((applied, answer)),
             // A caller that went away does not want to know.
