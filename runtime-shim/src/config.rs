@@ -110,7 +110,7 @@ impl Config {
             drain_timeout: reader.read(env::TM_DRAIN_TIMEOUT, timeout).unwrap_or(function_timeout),
             function: function(&mut reader),
             log_level: reader.read(env::TM_LOG, log_level).unwrap_or(LevelFilter::WARN),
-            launch: launch(&mut reader, command, deployment.clone()),
+            launch: launch(&reader, command, deployment.clone()),
         };
         reader.finish(config)
     }
@@ -189,14 +189,16 @@ fn log_level(text: &str) -> Result<LevelFilter, String> {
     text.parse().map_err(|_| "expected `off`, `error`, `warn`, `info`, `debug` or `trace`".to_owned())
 }
 
-fn launch(reader: &mut Reader<'_>, command: Vec<OsString>, deployment: Vec<(OsString, OsString)>) -> Launch {
-    let task_root = reader.path(env::LAMBDA_TASK_ROOT);
+fn launch(reader: &Reader<'_>, command: Vec<OsString>, deployment: Vec<(OsString, OsString)>) -> Launch {
+    // Absolute, as the runtime is started in another directory.
+    let path = |name| reader.path(name).map(|path| std::path::absolute(&path).unwrap_or(path));
+    let task_root = path(env::LAMBDA_TASK_ROOT);
     // The emulator's rule: of two or more words the last one is the handler, and still an argument.
     let last_word = command.get(1..).and_then(<[OsString]>::last).cloned();
     Launch {
         task_root_given: task_root.is_some(),
         task_root: task_root.unwrap_or_else(|| PathBuf::from("/var/task")),
-        runtime_dir: reader.path(env::LAMBDA_RUNTIME_DIR).unwrap_or_else(|| PathBuf::from("/var/runtime")),
+        runtime_dir: path(env::LAMBDA_RUNTIME_DIR).unwrap_or_else(|| PathBuf::from("/var/runtime")),
         handler: reader.raw(env::HANDLER).map(OsString::from).or(last_word).unwrap_or_default(),
         command,
         deployment,

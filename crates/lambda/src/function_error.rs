@@ -38,6 +38,21 @@ struct Payload<'a> {
     error_message: &'a str,
 }
 
+/// What is passed on of a body with a cause.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WithCause {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error_message: Option<serde_json::Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error_type: Option<serde_json::Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stack_trace: Option<serde_json::Value>,
+}
+
+/// What the caller gets instead of a body that cannot be read.
+const INVALID_BODY: &[u8] = b"Invalid error body";
+
 // === impl FunctionError ===
 
 impl FunctionError {
@@ -95,6 +110,12 @@ impl FunctionError {
             return Self::new(&error_type, "the runtime reported an error without a body");
         }
         Self { error_type, payload: body, message: String::new() }
+    }
+
+    /// The same for `application/vnd.aws.lambda.error.cause+json`: the cause is X-Ray's and goes no further.
+    pub fn reported_with_cause(header: Option<&str>, body: &[u8]) -> Self {
+        let body = serde_json::from_slice::<WithCause>(body).and_then(|known| serde_json::to_vec(&known));
+        Self::reported(header, body.map_or(Bytes::from_static(INVALID_BODY), Bytes::from))
     }
 
     /// The type, as it stands in `REPORT` and `INIT_REPORT`.
@@ -210,6 +231,10 @@ mod tests {
         let error =
             FunctionError::reported(Some("Runtime.UserException"), Bytes::from_static(b"{ \"a\":1 }"));
         assert_eq!((text(&error), error.error_type()), ("{ \"a\":1 }", "Runtime.UserException"));
+        let cause = br#"{"errorCause":{"paths":[]},"errorType":"T","errorMessage":"m","more":1}"#;
+        let error = FunctionError::reported_with_cause(None, cause);
+        assert_eq!(text(&error), r#"{"errorMessage":"m","errorType":"T"}"#);
+        assert_eq!(text(&FunctionError::reported_with_cause(None, b"{")), "Invalid error body");
         let empty = FunctionError::reported(None, Bytes::new());
         assert!(text(&empty).starts_with(r#"{"errorType":"Runtime.Unknown""#));
     }

@@ -51,6 +51,8 @@ pub const STREAMING: &str = "streaming";
 pub const UNHANDLED: &str = "Unhandled";
 /// RT-23: exactly this, without a charset.
 pub const JSON: &str = "application/json";
+/// An error with a cause for X-Ray in it.
+pub const ERROR_WITH_CAUSE: &str = "application/vnd.aws.lambda.error.cause+json";
 /// Results that are text but not JSON.
 pub const TEXT: &str = "text/plain; charset=utf-8";
 /// Results of unknown form.

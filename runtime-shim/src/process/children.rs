@@ -14,9 +14,10 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tm_lambda::RuntimeExit;
 use tokio::sync::oneshot;
@@ -26,8 +27,11 @@ use super::procfs;
 /// Every process that was started here and has not been waited for.
 #[derive(Debug, Default)]
 pub(crate) struct Children {
-    running: Mutex<HashMap<i32, oneshot::Sender<RuntimeExit>>>,
+    running: Mutex<Running>,
 }
+
+/// Who wants to know of which process's end.
+type Running = HashMap<i32, oneshot::Sender<RuntimeExit>>;
 
 /// One process that leads a group. Dropping it kills the group.
 #[derive(Debug)]
@@ -65,20 +69,8 @@ impl Children {
     /// Waits for everything that has ended. Called on SIGCHLD.
     pub(crate) fn reap(&self) {
         let mut running = self.lock();
-        while let Some(pid) = ended() {
-            // Its group first: until it is waited for, its number is taken.
-            let owner = running.remove(&pid.as_raw());
-            if owner.is_some() {
-                let _ = killpg(pid, Signal::SIGKILL);
-            }
-            let exit = match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(_, code)) => RuntimeExit::Code(code),
-                Ok(WaitStatus::Signaled(_, signal, core_dumped)) => {
-                    RuntimeExit::Signal { number: signal as i32, core_dumped }
-                }
-                _ => continue,
-            };
-            if let Some(owner) = owner {
+        while let Some((pid, exit)) = wait_for_one(&running) {
+            if let Some(owner) = running.remove(&pid) {
                 let _ = owner.send(exit);
             }
         }
@@ -109,19 +101,49 @@ impl Children {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<i32, oneshot::Sender<RuntimeExit>>> {
+    fn lock(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Some child that has ended and was not waited for.
-fn ended() -> Option<Pid> {
+/// Waits for one process that has ended, whoever's it was, and ends what is left of its group.
+#[cfg(target_os = "linux")]
+fn wait_for_one(running: &Running) -> Option<(i32, RuntimeExit)> {
+    use nix::sys::wait::{Id, waitid};
     loop {
-        match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT) {
-            Ok(status) => return status.pid(),
-            Err(Errno::EINTR) => {}
+        // Looked at first, so that the group can be ended while its number is still taken.
+        let pid = match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT) {
+            Ok(status) => status.pid()?,
+            Err(Errno::EINTR) => continue,
             Err(_) => return None,
+        };
+        if running.contains_key(&pid.as_raw()) {
+            let _ = killpg(pid, Signal::SIGKILL);
         }
+        if let Some(exit) = collect(pid) {
+            return Some((pid.as_raw(), exit));
+        }
+    }
+}
+
+/// Waits for one of our own processes. Elsewhere than on Linux nobody's orphans come to us.
+#[cfg(not(target_os = "linux"))]
+fn wait_for_one(running: &Running) -> Option<(i32, RuntimeExit)> {
+    running.keys().find_map(|pid| {
+        let exit = collect(Pid::from_raw(*pid))?;
+        let _ = killpg(Pid::from_raw(*pid), Signal::SIGKILL);
+        Some((*pid, exit))
+    })
+}
+
+/// How a process ended, if it did.
+fn collect(pid: Pid) -> Option<RuntimeExit> {
+    match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+        Ok(WaitStatus::Exited(_, code)) => Some(RuntimeExit::Code(code)),
+        Ok(WaitStatus::Signaled(_, signal, core_dumped)) => {
+            Some(RuntimeExit::Signal { number: signal as i32, core_dumped })
+        }
+        _ => None,
     }
 }
 

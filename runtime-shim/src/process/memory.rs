@@ -3,13 +3,21 @@
 //! Added up over the runtime process and its descendants, from `VmHWM` of `/proc/PID/status`. A cgroup would say the same
 //! for the whole container, which with several workers is not one environment.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::procfs;
 
 /// The peak so far.
 #[derive(Debug, Default)]
 pub(crate) struct Peak {
     kib: u64,
+    sampled: Option<Instant>,
 }
+
+/// The kernel adds up a process's memory for each look; a busy function is not looked at after every invoke.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// More processes than this are not looked at: the figure is for a log line.
 const MAX_PROCESSES: usize = 64;
@@ -17,8 +25,12 @@ const MAX_PROCESSES: usize = 64;
 // === impl Peak ===
 
 impl Peak {
-    /// Looks at the process tree under `pid`.
+    /// Looks at the process tree under `pid`, unless that was done a moment ago.
     pub(crate) fn sample(&mut self, pid: i32) {
+        if self.sampled.is_some_and(|at| at.elapsed() < PAUSE) {
+            return;
+        }
+        self.sampled = Some(Instant::now());
         let mut seen = vec![pid];
         let mut sum = 0;
         let mut at = 0;

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response};
 use hyper::body::Incoming;
 use tm_lambda::api_error::ApiError;
@@ -96,7 +97,11 @@ fn known_mode(headers: &HeaderMap) -> bool {
 }
 
 fn reported(headers: &HeaderMap, body: Bytes) -> FunctionError {
-    FunctionError::reported(text(headers, &headers::RUNTIME_ERROR_TYPE), body)
+    let error_type = text(headers, &headers::RUNTIME_ERROR_TYPE);
+    match text(headers, &CONTENT_TYPE) {
+        Some(headers::ERROR_WITH_CAUSE) => FunctionError::reported_with_cause(error_type, &body),
+        _ => FunctionError::reported(error_type, body),
+    }
 }
 
 /// ST-15: an error that a runtime reports in the trailers of its result, with or without the streaming header. Go

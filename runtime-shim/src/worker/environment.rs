@@ -120,8 +120,11 @@ impl Environment {
     /// Gives the process an invoke, with START ahead of everything it says.
     pub(crate) async fn begin(&mut self, delivery: Delivery, version: &FunctionVersion) {
         self.lane.settle().await;
-        self.lane.write(log::start(delivery.id, version));
+        let start = log::start(delivery.id, version);
+        // The event leaves first, as somebody waits for it. The line still comes ahead of what the function says: it is
+        // handed over before this task lets any other run, and the lane takes lines before output.
         self.session.assign(delivery);
+        self.lane.write(start);
     }
 
     /// The invoke is over: its last lines go behind what the function has said.

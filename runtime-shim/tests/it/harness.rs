@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -98,6 +99,20 @@ impl Setup {
     /// Throws the function's output away.
     pub(crate) fn quiet(mut self) -> Self {
         self.command.stdout(Stdio::null());
+        self
+    }
+
+    /// Runs the shim as PID 1 of a namespace of its own.
+    pub(crate) fn in_pid_namespace(mut self) -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--mount-proc"]).arg(self.command.get_program());
+        command.args(self.command.get_args());
+        for (name, value) in self.command.get_envs().filter_map(|(name, value)| Some((name, value?))) {
+            command.env(name, value);
+        }
+        let file = |name| File::create(self.folder.path().join(name)).unwrap();
+        command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
+        self.command = command;
         self
     }
 
@@ -250,4 +265,20 @@ pub(crate) fn act(what: &str, more: &[(&str, &str)]) -> String {
         write!(text, ",\"{name}\":\"{value}\"").unwrap();
     }
     text + "}"
+}
+
+/// Whether a tool is there. If not, the test is skipped.
+pub(crate) fn has(tool: &str) -> bool {
+    let found = Command::new(tool).arg("version").output().is_ok();
+    if !found {
+        skip(tool);
+    }
+    found
+}
+
+/// Says loudly that something cannot be tested here, and fails where everything must be.
+pub(crate) fn skip(what: &str) {
+    // Past the capture of the test runner: a skip must not go unnoticed.
+    let _ = std::io::stderr().write_all(format!("SKIPPED: no {what}\n").as_bytes());
+    assert!(std::env::var_os("TM_TEST_REQUIRE_ALL").is_none(), "{what} needed with TM_TEST_REQUIRE_ALL");
 }

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Setup, act, alive, wait_for};
+use crate::harness::{Setup, act, alive, skip, wait_for};
 
 #[test]
 fn a_running_invoke_finishes_after_sigterm() {
@@ -179,4 +179,42 @@ fn zombies(parent: i32) -> Vec<String> {
             stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(&format!(" Z {parent} ")))
         })
         .collect()
+}
+
+/// In a PID namespace of its own, as in a container: PID 1 has no default action for SIGTERM, and gets every orphan.
+#[test]
+fn as_pid_1() {
+    if !can_unshare() {
+        return;
+    }
+    let program = format!(
+        "{DAEMON}
+daemon('daemon')
+while True:
+    id, body, headers = next_event()
+    if body == b'\"crash\"': os._exit(1)
+    respond(id, json.dumps([os.getppid(), len(open('/proc/1/task/1/children').read().split())]))
+"
+    );
+    let mut shim = Setup::python(&program).env("INVOKER_COUNT", "1").in_pid_namespace().start();
+    // Its parent is PID 1, whose children are the runtime and the adopted daemon.
+    assert_eq!(shim.invoke("1").json(), serde_json::json!([1, 2]));
+    assert_eq!(shim.invoke("\"crash\"").status, 500);
+    assert_eq!(shim.invoke("1").json(), serde_json::json!([1, 2]), "the first daemon ended with its worker");
+    // `unshare` passes the signal on to nobody: send it to its child, the shim.
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", shim.pid())).unwrap();
+    let inner = nix::unistd::Pid::from_raw(children.trim().parse().unwrap());
+    nix::sys::signal::kill(inner, Signal::SIGTERM).unwrap();
+    assert_eq!(shim.wait().code(), Some(0), "{}", shim.stderr());
+}
+
+/// Whether this machine lets us make PID namespaces.
+fn can_unshare() -> bool {
+    let made =
+        std::process::Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).status();
+    let can = made.is_ok_and(|status| status.success());
+    if !can {
+        skip("PID namespaces");
+    }
+    can
 }

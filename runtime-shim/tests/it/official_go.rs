@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::harness::{Setup, Shim};
+use crate::harness::{Setup, Shim, has};
 use crate::tools;
 
 const VERSION: &str = "v1.55.1";
@@ -77,7 +77,7 @@ fn function() -> PathBuf {
 }
 
 fn start() -> Option<Shim> {
-    if !tools::has("go") {
+    if !has("go") {
         return None;
     }
     let setup = Setup::empty().env("AWS_LAMBDA_FUNCTION_NAME", "crow").env("INVOKER_COUNT", "1");

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Setup, Shim};
+use crate::harness::{Setup, Shim, has};
 use crate::http::Response;
 use crate::tools;
 
@@ -128,7 +128,7 @@ fn comparable(answer: &Response) -> Value {
 }
 
 fn assert_same(handlers: &[&str]) {
-    if !(tools::has("node") && tools::has("npm")) {
+    if !(has("node") && has("npm")) {
         return;
     }
     for handler in handlers {
@@ -197,7 +197,7 @@ fn streams() {
 /// Where the published client exits with a code of its own, or differs between versions, ours is held to the contract.
 #[test]
 fn uncaught_errors_end_the_process_and_are_the_invokes_result() {
-    if !tools::has("node") {
+    if !has("node") {
         return;
     }
     let app = r"
@@ -225,7 +225,7 @@ exports.never = () => new Promise(() => {});
 
 #[test]
 fn console_lines_have_time_id_and_level() {
-    if !tools::has("node") {
+    if !has("node") {
         return;
     }
     let app =

@@ -5,19 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-/// Whether a tool is there. If not, says so, and fails where everything must be tested.
-pub(crate) fn has(tool: &str) -> bool {
-    let found = Command::new(tool).arg("version").output().is_ok();
-    if !found {
-        println!("SKIPPED: no {tool}");
-        assert!(
-            std::env::var_os("TM_TEST_REQUIRE_ALL").is_none(),
-            "`{tool}` is needed with TM_TEST_REQUIRE_ALL"
-        );
-    }
-    found
-}
-
 /// A folder under the target directory that `make` fills once; `name` names its content, versions included.
 pub(crate) fn cached(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     // One at a time: package managers compete for their own caches anyway.

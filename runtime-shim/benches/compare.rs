@@ -1,0 +1,132 @@
+//! Warm latency and throughput of echo functions through the shim, beside others on the same machine in the same run.
+//!
+//! ```text
+//! cargo bench -p runtime-shim --bench compare -- [--seconds N] [--cargo-lambda PATH] [--peer NAME=PATH]...
+//! ```
+//!
+//! Rows: a bare proxy (client → proxy → server over loopback), the shim with a Rust and a Python function,
+//! `cargo lambda watch` with the same functions where it is found, and each peer with the same bootstraps: a NAME that
+//! begins with `rie` is run as AWS's emulator, any other as aws-custom-runtime. Nothing is asserted: only ratios within one
+//! run mean anything. Everything is on loopback and ends with the run.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a measuring tool for people, not part of the product"
+)]
+
+#[path = "compare/baseline.rs"]
+mod baseline;
+#[path = "compare/client.rs"]
+mod client;
+#[path = "compare/targets.rs"]
+mod targets;
+#[path = "../tests/it/tools.rs"]
+mod tools;
+
+use std::time::Duration;
+
+use client::Sample;
+use targets::{Function, Target};
+
+/// Clients at a time.
+const CLIENTS: [usize; 3] = [1, 4, 16];
+
+/// What the command line asks for.
+struct Plan {
+    seconds: Duration,
+    cargo_lambda: String,
+    peers: Vec<(String, String)>,
+}
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    match args.next().as_deref() {
+        Some("serve") => return baseline::serve(),
+        Some("proxy") => return baseline::proxy(args.next().unwrap().parse().unwrap()),
+        _ => {}
+    }
+    let plan = Plan::read(std::env::args().skip(1));
+    let bare = targets::bare();
+    let reference: Vec<Sample> = measure(&bare, &plan);
+    drop(bare);
+    println!(
+        "{:<28} {:>3} {:>10} {:>10} {:>9} {:>7} {:>7}",
+        "", "c", "p50 ms", "p99 ms", "rps", "p50 x", "rps x"
+    );
+    print_rows("bare proxy", &reference, &reference);
+    for function in [Function::Rust, Function::Python] {
+        run(targets::shim(function), &plan, &reference);
+        for (name, path) in &plan.peers {
+            run(targets::peer(name, path, function), &plan, &reference);
+        }
+        match targets::cargo_lambda(&plan.cargo_lambda, function) {
+            Some(target) => run(target, &plan, &reference),
+            None => println!("cargo lambda: not found (--cargo-lambda PATH)"),
+        }
+    }
+}
+
+/// Measures one target and prints its rows.
+fn run(target: Target, plan: &Plan, reference: &[Sample]) {
+    if !client::answers(target.port, &target.path) {
+        println!("{:<28} does not answer 200", target.name);
+        return;
+    }
+    let idle = target.resident_kib();
+    let samples = measure(&target, plan);
+    print_rows(&target.name, &samples, reference);
+    if let (Some(idle), Some(loaded)) = (idle, target.resident_kib()) {
+        println!("{:<28}     RSS idle {:.1} MB, after the load {:.1} MB", "", mb(idle), mb(loaded));
+    }
+}
+
+fn measure(target: &Target, plan: &Plan) -> Vec<Sample> {
+    // Also starts the workers that the load needs.
+    client::load(target.port, &target.path, *CLIENTS.last().unwrap(), Duration::from_secs(1));
+    CLIENTS.iter().map(|clients| client::load(target.port, &target.path, *clients, plan.seconds)).collect()
+}
+
+fn print_rows(name: &str, samples: &[Sample], reference: &[Sample]) {
+    for ((sample, base), clients) in samples.iter().zip(reference).zip(CLIENTS) {
+        println!(
+            "{name:<28} {clients:>3} {:>10.3} {:>10.3} {:>9.0} {:>7.2} {:>7.2}{}",
+            sample.p50,
+            sample.p99,
+            sample.rps,
+            sample.p50 / base.p50,
+            sample.rps / base.rps,
+            if sample.errors > 0 { format!("  {} not 200", sample.errors) } else { String::new() }
+        );
+    }
+}
+
+fn mb(kib: u64) -> f64 {
+    f64::from(u32::try_from(kib).unwrap()) / 1024.0
+}
+
+// === impl Plan ===
+
+impl Plan {
+    fn read(args: impl Iterator<Item = String>) -> Self {
+        let mut plan = Self {
+            seconds: Duration::from_secs(3),
+            cargo_lambda: "cargo-lambda".to_owned(),
+            peers: Vec::new(),
+        };
+        // `cargo bench` adds `--bench` of its own.
+        let mut args = args.filter(|arg| arg != "--bench");
+        while let Some(arg) = args.next() {
+            let value = args.next().unwrap_or_else(|| panic!("{arg} needs a value"));
+            match arg.as_str() {
+                "--seconds" => plan.seconds = Duration::from_secs(value.parse().unwrap()),
+                "--cargo-lambda" => plan.cargo_lambda = value,
+                "--peer" => {
+                    let (name, path) = value.split_once('=').expect("--peer NAME=PATH");
+                    plan.peers.push((name.to_owned(), path.to_owned()));
+                }
+                other => panic!("unknown option {other}"),
+            }
+        }
+        plan
+    }
+}

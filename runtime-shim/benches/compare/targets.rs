@@ -1,0 +1,251 @@
+//! What is measured: processes that answer on a port, ended when their target is dropped.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::tools;
+
+/// The function that is called.
+#[derive(Clone, Copy)]
+pub(crate) enum Function {
+    /// `examples/echo.rs`.
+    Rust,
+    /// Echo on AWS's Python client.
+    Python,
+}
+
+/// Something that answers.
+pub(crate) struct Target {
+    pub(crate) name: String,
+    pub(crate) port: u16,
+    pub(crate) path: String,
+    processes: Vec<Child>,
+    _folder: Option<TempDir>,
+}
+
+const WORKERS: usize = 4;
+
+const INVOKE: &str = "/2015-03-31/functions";
+
+// === impl Target ===
+
+impl Target {
+    /// What the first process keeps in memory.
+    pub(crate) fn resident_kib(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.processes.first()?.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.split_ascii_whitespace().next()?.parse().ok()
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        for process in &mut self.processes {
+            let group = Pid::from_raw(i32::try_from(process.id()).unwrap());
+            let _ = killpg(group, Signal::SIGTERM);
+            for _ in 0..300 {
+                if process.try_wait().unwrap().is_some() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let _ = killpg(group, Signal::SIGKILL);
+            let _ = process.wait();
+        }
+    }
+}
+
+/// Two hops with nothing in them.
+pub(crate) fn bare() -> Target {
+    let (server, port) = own_role(&["serve"]);
+    let (proxy, port) = own_role(&["proxy", &port.to_string()]);
+    Target {
+        name: "bare proxy".into(),
+        port,
+        path: "/".into(),
+        processes: vec![proxy, server],
+        _folder: None,
+    }
+}
+
+/// This program in another role; it prints its port.
+fn own_role(args: &[&str]) -> (Child, u16) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut child = command.args(args).stdout(Stdio::piped()).process_group(0).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (child, line.trim().parse().unwrap())
+}
+
+/// The shim.
+pub(crate) fn shim(function: Function) -> Target {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_runtime-shim"));
+    command.env("TM_BIND_ADDRESS", "127.0.0.1");
+    serve(&format!("runtime-shim, {}", function.name()), command, function, "/")
+}
+
+/// Another program that serves bootstraps.
+pub(crate) fn peer(name: &str, path: &str, function: Function) -> Target {
+    let mut command = Command::new(path);
+    let title = format!("{name}, {}", function.name());
+    if !name.starts_with("rie") {
+        command.env("INTERNAL_API_PORT", free_port().to_string());
+        return serve(&title, command, function, "/");
+    }
+    let folder = task(function);
+    let port = free_port();
+    command
+        .args(["--runtime-interface-emulator-address", &format!("127.0.0.1:{port}")])
+        .args(["--runtime-api-address", &format!("127.0.0.1:{}", free_port())])
+        .arg(folder.path().join("bootstrap"));
+    start(&title, command, function, folder, port, &format!("{INVOKE}/function/invocations"))
+}
+
+/// A program that is told everything by the environment, as the shim and aws-custom-runtime are.
+fn serve(name: &str, command: Command, function: Function, path: &str) -> Target {
+    let port = free_port();
+    start(name, command, function, task(function), port, path)
+}
+
+fn start(
+    name: &str,
+    mut command: Command,
+    function: Function,
+    folder: TempDir,
+    port: u16,
+    path: &str,
+) -> Target {
+    function.environment(&mut command);
+    command
+        .env("PORT", port.to_string())
+        .env("LAMBDA_TASK_ROOT", folder.path())
+        .env("INVOKER_COUNT", WORKERS.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0);
+    let process = command.spawn().unwrap();
+    let target = Target {
+        name: name.into(),
+        port,
+        path: path.into(),
+        processes: vec![process],
+        _folder: Some(folder),
+    };
+    wait_port(port);
+    // The idle figure is of a shim that has settled.
+    std::thread::sleep(Duration::from_millis(500));
+    target
+}
+
+/// `cargo lambda watch` without a build of its own: the functions are started here, as many as the shim would start.
+pub(crate) fn cargo_lambda(program: &str, function: Function) -> Option<Target> {
+    let folder = task(function);
+    fs::create_dir(folder.path().join("src")).unwrap();
+    fs::write(folder.path().join("src/main.rs"), "fn main() {}\n").unwrap();
+    let manifest = "[package]\nname = \"echo\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n[workspace]\n";
+    fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
+    let port = free_port();
+    let mut command = Command::new(program);
+    command
+        .args(["lambda", "watch", "--only-lambda-apis", "-A", "127.0.0.1", "-P", &port.to_string()])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0);
+    let mut processes = vec![command.spawn().ok()?];
+    wait_port(port);
+    for _ in 0..WORKERS {
+        let mut command = Command::new(folder.path().join("bootstrap"));
+        function.environment(&mut command);
+        // Rust's client takes a URL, the C++ one inside Python's adds the scheme itself.
+        let scheme = if matches!(function, Function::Rust) { "http://" } else { "" };
+        command
+            .current_dir(folder.path())
+            .env("AWS_LAMBDA_RUNTIME_API", format!("{scheme}127.0.0.1:{port}/.rt"))
+            .env("AWS_LAMBDA_FUNCTION_NAME", "_")
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0);
+        processes.push(command.spawn().unwrap());
+    }
+    let name = format!("cargo lambda, {}", function.name());
+    std::thread::sleep(Duration::from_secs(1));
+    Some(Target { name, port, path: format!("{INVOKE}/_/invocations"), processes, _folder: Some(folder) })
+}
+
+/// A task root with the function's bootstrap.
+fn task(function: Function) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(function.bootstrap(), folder.path().join("bootstrap")).unwrap();
+    fs::write(folder.path().join("app.py"), "def handler(event, context):\n    return event\n").unwrap();
+    folder
+}
+
+// === impl Function ===
+
+impl Function {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Rust => "Rust echo",
+            Self::Python => "Python echo",
+        }
+    }
+
+    fn bootstrap(self) -> PathBuf {
+        match self {
+            Self::Rust => {
+                let args =
+                    ["build", "--quiet", "--release", "--package", "runtime-shim", "--example", "echo"];
+                tools::run(Command::new(env!("CARGO")).args(args));
+                let here = std::env::current_exe().unwrap();
+                here.parent().and_then(Path::parent).unwrap().join("examples/echo")
+            }
+            Self::Python => python_client().join("bootstrap"),
+        }
+    }
+
+    fn environment(self, command: &mut Command) {
+        if matches!(self, Self::Python) {
+            command.env("LAMBDA_RUNTIME_DIR", python_client()).env("_HANDLER", "app.handler");
+        }
+    }
+}
+
+fn python_client() -> PathBuf {
+    tools::cached("python-awslambdaric-4.2.2", |folder| {
+        let pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--target"];
+        let client = ["awslambdaric==4.2.2", "simplejson==4.3.0", "snapshot-restore-py==1.0.0"];
+        tools::run(Command::new("python3").args(pip).arg(folder).args(client));
+        fs::copy(tools::repository("build-tasks/runtimes/python/bootstrap"), folder.join("bootstrap"))
+            .unwrap();
+    })
+}
+
+/// A port that is free now, and very likely a moment later.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn wait_port(port: u16) {
+    for _ in 0..3000 {
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("nothing listens on {port}");
+}
