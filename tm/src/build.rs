@@ -67,7 +67,8 @@ pub(crate) async fn plan(
 /// Runs the build. Whatever ends it early, the run is cancelled and removed.
 pub(crate) async fn run(session: &Session, target: &Target, plan: &Plan, archive: &Archive) -> Result<Built> {
     let runs: Api<TaskRun> = Api::namespaced(target.client.clone(), &target.namespace);
-    let created = runs.create(&PostParams::default(), &object(plan)).await.context("failed to create the TaskRun")?;
+    let created =
+        runs.create(&PostParams::default(), &object(plan)).await.context("failed to create the TaskRun")?;
     let name = created.name_any();
     session.printer.debug(&format!("created TaskRun {name}"));
     let result = session.interrupt.guard(follow(session, target, plan, &created, archive)).await;

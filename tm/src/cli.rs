@@ -16,7 +16,8 @@ pub(crate) use registry_auth::{RegistryAuth, Set};
 
 use crate::{commands, error, error::ExitStatus, printer::Printer};
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed (stderr says why), 2 wrong arguments, 130 ended by Ctrl-C.
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 failed (stderr says why), 2 wrong arguments, 130 ended by Ctrl-C.
 
 Without a kubeconfig that names a cluster, tm uses the engine it brings along and starts it when needed.";
 

@@ -96,4 +96,3 @@ async fn story(command: Command, session: Session) -> Result<()> {
         Command::Completion { shell } => completion::run(shell, &session),
     }
 }
-

@@ -32,7 +32,12 @@ pub(crate) struct Destination {
 }
 
 /// Decides where the image of a service goes; `tag` must be one a registry takes.
-pub(crate) async fn destination(global: &Global, target: &Target, service: &str, tag: &str) -> Result<Destination> {
+pub(crate) async fn destination(
+    global: &Global,
+    target: &Target,
+    service: &str,
+    tag: &str,
+) -> Result<Destination> {
     if let Some(secret) = &global.registry_secret {
         let (host, owner) = from_secret(target, secret, global.registry_host.as_deref()).await?;
         let name = format!("{host}/{owner}/{service}");
@@ -51,9 +56,9 @@ pub(crate) async fn destination(global: &Global, target: &Target, service: &str,
 
 fn checked(push: &str, reference: &str, tag: &str, secret: Option<String>) -> Result<Destination> {
     let push = format!("{push}:{tag}");
-    push.parse::<Reference>()
-        .with_context(|| format!("`{push}` is no image name"))
-        .hint("check --registry-host, and the user or project of the registry secret: names are lower-case")?;
+    push.parse::<Reference>().with_context(|| format!("`{push}` is no image name")).hint(
+        "check --registry-host, and the user or project of the registry secret: names are lower-case",
+    )?;
     Ok(Destination { push, reference: reference.to_owned(), secret })
 }
 
@@ -63,7 +68,9 @@ async fn hosting(target: &Target) -> Result<RegistryHosting> {
         Ok(map) => map,
         // Not everybody may read it on a cluster.
         Err(kube::Error::Api(status)) if status.code == 403 => None,
-        Err(error) => return Err(anyhow::Error::new(error).context("failed to ask for the target's registry")),
+        Err(error) => {
+            return Err(anyhow::Error::new(error).context("failed to ask for the target's registry"));
+        }
     };
     let text = map.and_then(|map| map.data?.remove(REGISTRY_HOSTING_KEY));
     match text {
@@ -82,7 +89,8 @@ async fn from_secret(target: &Target, name: &str, host: Option<&str>) -> Result<
         .with_context(|| format!("there is no secret `{name}` in namespace `{}`", target.namespace))
         .hint(format!("make it with `tm set registry-auth {name}`"))?;
     let data = secret.data.as_ref();
-    let text = CONFIG_KEYS.iter().find_map(|key| data?.get(*key)).context("the secret is no registry secret")?;
+    let text =
+        CONFIG_KEYS.iter().find_map(|key| data?.get(*key)).context("the secret is no registry secret")?;
     // The parser's own message could quote a password.
     let config: Value = serde_json::from_slice(&text.0)
         .map_err(|_| anyhow::anyhow!("the registry secret `{name}` does not hold a Docker config"))?;
@@ -90,13 +98,19 @@ async fn from_secret(target: &Target, name: &str, host: Option<&str>) -> Result<
     let (found, entry) = match host {
         Some(host) => auths.iter().find(|(key, _)| bare(key) == host),
         None if auths.len() == 1 => auths.iter().next(),
-        None => bail!("the registry secret `{name}` names {} registries; choose one with --registry-host", auths.len()),
+        None => bail!(
+            "the registry secret `{name}` names {} registries; choose one with --registry-host",
+            auths.len()
+        ),
     }
-    .with_context(|| format!("the registry secret `{name}` has no entry for `{}`", host.unwrap_or_default()))?;
+    .with_context(|| {
+        format!("the registry secret `{name}` has no entry for `{}`", host.unwrap_or_default())
+    })?;
     let annotated = secret.annotations().get(labels::tm::REGISTRY_PROJECT).cloned();
     let member = config.get("project").and_then(Value::as_str).filter(|project| !project.is_empty());
     let owner = annotated.or_else(|| member.map(str::to_owned)).or_else(|| user_of(entry));
-    let owner = owner.with_context(|| format!("the registry secret `{name}` names neither a user nor a project"))?;
+    let owner =
+        owner.with_context(|| format!("the registry secret `{name}` names neither a user nor a project"))?;
     Ok((bare(found), owner))
 }
 

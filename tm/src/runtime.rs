@@ -61,7 +61,8 @@ pub(crate) fn builtin(name: &str, printer: &Printer) -> Result<Option<Runtime>> 
 }
 
 async fn unknown(typed: &str, installed: &Api<Task>) -> Result<Runtime> {
-    let listed = installed.list(&kube::api::ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+    let listed =
+        installed.list(&kube::api::ListParams::default()).await.map(|list| list.items).unwrap_or_default();
     let known = listed.iter().map(ResourceExt::name_any).chain(tasks::all().map(|task| task.name.to_owned()));
     let best = known
         .map(|name| (strsim::jaro_winkler(typed, &name), name))
@@ -70,7 +71,9 @@ async fn unknown(typed: &str, installed: &Api<Task>) -> Result<Runtime> {
     let error = Err(anyhow::anyhow!("there is no runtime `{typed}`"));
     match best {
         Some((_, name)) => error.hint(format!("did you mean `{name}`?")),
-        None => error.hint("use go, python, node or custom, an installed Task (`tm get tasks`), a path or a URL"),
+        None => {
+            error.hint("use go, python, node or custom, an installed Task (`tm get tasks`), a path or a URL")
+        }
     }
 }
 
@@ -109,13 +112,17 @@ async fn download(url: &str) -> Result<String> {
 
 /// Parses and, where needed, converts.
 pub(crate) fn parse(text: &str, location: &str, printer: &Printer) -> Result<Task> {
-    let mut value: Value = serde_saphyr::from_str(text)
-        .map_err(|error| anyhow::anyhow!("`{location}` is no YAML: {error}"))?;
+    let mut value: Value =
+        serde_saphyr::from_str(text).map_err(|error| anyhow::anyhow!("`{location}` is no YAML: {error}"))?;
     let (kind, version) = (text_of(&value, "kind"), text_of(&value, "apiVersion"));
     if !matches!(kind.as_str(), "Task" | "ClusterTask") || !version.starts_with("tekton.dev/") {
         return Err(anyhow::anyhow!(
             "`{location}` is not a Tekton Task but {}",
-            if kind.is_empty() { "an object without a kind".to_owned() } else { format!("a {kind} of {version}") }
+            if kind.is_empty() {
+                "an object without a kind".to_owned()
+            } else {
+                format!("a {kind} of {version}")
+            }
         ))
         .hint("a Task begins with `apiVersion: tekton.dev/v1` and `kind: Task`");
     }

@@ -53,8 +53,12 @@ pub(crate) async fn find(settings: &ServiceSettings) -> Result<Source> {
             }
             let error = Err(anyhow::anyhow!("no such file or directory: `{text}`"));
             match nearest(path) {
-                Some(near) => error.hint(format!("did you mean `{near}`? An image needs a registry or a tag, like `host/{text}:1`")),
-                None => error.hint("give a directory, a file, a git URL or an image (with a registry or a tag)"),
+                Some(near) => error.hint(format!(
+                    "did you mean `{near}`? An image needs a registry or a tag, like `host/{text}:1`"
+                )),
+                None => {
+                    error.hint("give a directory, a file, a git URL or an image (with a registry or a tag)")
+                }
             }
         }
     }
@@ -76,7 +80,8 @@ fn image(text: &str) -> Result<Source> {
 }
 
 fn is_git(text: &str) -> bool {
-    let scheme = ["https://", "http://", "ssh://", "git://", "file://"].iter().any(|scheme| text.starts_with(scheme));
+    let scheme =
+        ["https://", "http://", "ssh://", "git://", "file://"].iter().any(|scheme| text.starts_with(scheme));
     scheme || text.ends_with(".git") || (text.starts_with("git@") && text.contains(':'))
 }
 
@@ -111,7 +116,8 @@ pub(crate) fn guess_runtime(path: &Path) -> Result<&'static str> {
         path.file_name().and_then(|name| name.to_str()).map(str::to_owned).into_iter().collect()
     };
     let has = |wanted: &str| names.iter().any(|name| name == wanted);
-    let ends = |suffixes: &[&str]| names.iter().any(|name| suffixes.iter().any(|suffix| name.ends_with(suffix)));
+    let ends =
+        |suffixes: &[&str]| names.iter().any(|name| suffixes.iter().any(|suffix| name.ends_with(suffix)));
     let guesses = [
         (has("bootstrap"), "custom"),
         (has("go.mod") || ends(&[".go"]), "go"),
@@ -134,7 +140,13 @@ mod tests {
 
     #[test]
     fn images_need_a_host_or_a_tag() {
-        for image in ["ghcr.io/a/b", "localhost/a", "127.0.0.1:5000/a/b:1", "busybox:1", "a@sha256:0000000000000000000000000000000000000000000000000000000000000000"] {
+        for image in [
+            "ghcr.io/a/b",
+            "localhost/a",
+            "127.0.0.1:5000/a/b:1",
+            "busybox:1",
+            "a@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+        ] {
             assert!(looks_like_image(image), "{image}");
         }
         for path in ["examples/pyton", "./a:b", "/x/y", "hello", "~/a.b/c"] {

@@ -47,7 +47,12 @@ enum Outcome {
 }
 
 /// Uploads, trying again what broke.
-pub(crate) async fn upload(pods: &Api<Pod>, receiver: &Receiver, archive: &Archive, printer: &Printer) -> Result<()> {
+pub(crate) async fn upload(
+    pods: &Api<Pod>,
+    receiver: &Receiver,
+    archive: &Archive,
+    printer: &Printer,
+) -> Result<()> {
     let mut last = String::new();
     for attempt in 1..=ATTEMPTS {
         let step = printer.transfer(format!("Uploading the source to {}", receiver.pod), archive.length);
@@ -107,7 +112,9 @@ async fn once(pods: &Api<Pod>, receiver: &Receiver, archive: &Archive, step: &St
     process.abort();
     match status {
         Ok(Some(status)) => judge(&status, &said),
-        Ok(None) => Ok(Outcome::Unknown(sent.err().map_or_else(|| "no result came back".into(), |e| e.to_string()))),
+        Ok(None) => {
+            Ok(Outcome::Unknown(sent.err().map_or_else(|| "no result came back".into(), |e| e.to_string())))
+        }
         Err(_) => Ok(Outcome::Unknown("no result came back in time".into())),
     }
 }

@@ -193,3 +193,21 @@ while True:
     let log = wait_for("the late line", || Some(shim.stdout()).filter(|log| log.contains("late\n")));
     assert!(log.find("REPORT").unwrap() < log.find("late\n").unwrap(), "{log}");
 }
+
+#[test]
+fn memory_is_that_of_the_whole_tree() {
+    // A child of the runtime takes most of it.
+    let program = "
+child = subprocess.Popen([sys.executable, '-S', '-c', 'x = bytearray(80 << 20); print(1, flush=True); input()'],
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+child.stdout.read(1)
+while True:
+    id, body, headers = next_event()
+    respond(id, body)
+";
+    let shim = Setup::python(program).start();
+    shim.invoke("1");
+    let log = shim.wait_log("REPORT", 1);
+    let used = log.split("Max Memory Used: ").nth(1).unwrap().split(' ').next().unwrap();
+    assert!(used.parse::<u64>().unwrap() > 80, "{log}");
+}

@@ -3,6 +3,7 @@
 //! Tests take free ports and temporary folders, run side by side, and wait for conditions.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod contract;
 mod failures;
 mod harness;
 mod http;

@@ -72,10 +72,11 @@ impl BuildLog {
         self.kept.reveal();
         anyhow!("{failure}").context(format!(
             "the build failed{}",
-            status.steps.iter().find(|step| step.terminated.as_ref().is_some_and(|end| end.exit_code != 0)).map_or_else(
-                String::new,
-                |step| format!(" in step `{}`", step.name)
-            )
+            status
+                .steps
+                .iter()
+                .find(|step| step.terminated.as_ref().is_some_and(|end| end.exit_code != 0))
+                .map_or_else(String::new, |step| format!(" in step `{}`", step.name))
         ))
     }
 }
@@ -90,7 +91,12 @@ async fn follow_all(pods: Api<Pod>, pod: String, containers: Vec<String>, lines:
 
 /// Follows one container to its end. A container that has not begun is asked again: in a pod of Tekton's all begin
 /// together, in the engine's one after the other. An error means that nobody reads any more.
-async fn follow_one(pods: &Api<Pod>, pod: &str, container: &str, lines: &mpsc::Sender<String>) -> Result<(), ()> {
+async fn follow_one(
+    pods: &Api<Pod>,
+    pod: &str,
+    container: &str,
+    lines: &mpsc::Sender<String>,
+) -> Result<(), ()> {
     let params = LogParams { container: Some(container.into()), follow: true, ..LogParams::default() };
     loop {
         match pods.log_stream(pod, &params).await {

@@ -82,7 +82,12 @@ async fn plan(
     build::plan(session, target, settings, runtime, destination).await
 }
 
-async fn deploy(settings: &ServiceSettings, image: &str, plan: Option<&Plan>, session: &Session) -> Result<()> {
+async fn deploy(
+    settings: &ServiceSettings,
+    image: &str,
+    plan: Option<&Plan>,
+    session: &Session,
+) -> Result<()> {
     let target = connect(&session.global, &session.printer).await?;
     let services: Api<Service> = Api::namespaced(target.client.clone(), &target.namespace);
     let live = services.get_opt(&settings.name).await.context("failed to read the service")?;
@@ -102,7 +107,8 @@ async fn deploy(settings: &ServiceSettings, image: &str, plan: Option<&Plan>, se
     }
     if !session.global.wait {
         let (namespace, name) = (&target.namespace, &settings.name);
-        let line = format!("Deployment started. Run \"tm -n {namespace} describe service {name}\" to see details");
+        let line =
+            format!("Deployment started. Run \"tm -n {namespace} describe service {name}\" to see details");
         session.printer.note(&line);
         return shown(&applied, session);
     }
@@ -181,15 +187,19 @@ async fn wait_ready(
                 step.done();
                 return Ok(service);
             }
-            Ok(None) if failure.is_none() => anyhow::bail!("the service `{name}` was deleted while it was waited for"),
+            Ok(None) if failure.is_none() => {
+                anyhow::bail!("the service `{name}` was deleted while it was waited for")
+            }
             Ok(None) => return Err(explain(settings, failure, target, session).await),
             Err(_) if failing_since.is_some_and(|since| since.elapsed() >= ERROR_WINDOW) => {
                 return Err(explain(settings, failure, target, session).await);
             }
             Err(_) if failing_since.is_some() && Instant::now() < deadline => {}
             Err(error) => {
-                let context = format!("the service `{name}` was not ready within {}", human(settings.wait_timeout));
-                return Err(error.context(context)).hint("`tm logs` and `tm describe service` say more; --wait-timeout waits longer");
+                let context =
+                    format!("the service `{name}` was not ready within {}", human(settings.wait_timeout));
+                return Err(error.context(context))
+                    .hint("`tm logs` and `tm describe service` say more; --wait-timeout waits longer");
             }
         }
     }
@@ -209,7 +219,9 @@ async fn explain(
     if let Some(name) = newest {
         if let Ok(revision) = revisions.get(&name).await {
             let conditions = revision.status.unwrap_or_default().conditions;
-            reasons.extend(find(&conditions, "Ready").map(|condition| format!("revision {name}: {}", condition.text())));
+            reasons.extend(
+                find(&conditions, "Ready").map(|condition| format!("revision {name}: {}", condition.text())),
+            );
         }
         show_log(&name, target, session).await;
     }

@@ -27,10 +27,12 @@ pub(super) async fn run(args: Objects, session: Session) -> Result<()> {
 
 async fn one(args: &Objects, name: &str, target: &Target, session: &Session) -> Result<()> {
     let api = api(args.kind, target, false);
-    let found = api.get_opt(name).await.with_context(|| format!("failed to get {} `{name}`", args.kind.word()))?;
+    let found =
+        api.get_opt(name).await.with_context(|| format!("failed to get {} `{name}`", args.kind.word()))?;
     match found {
         Some(object) => output::object(session, &object),
-        None => Err(not_found(args.kind, name, target)).hint(format!("`tm get {}` lists them", args.kind.plural())),
+        None => Err(not_found(args.kind, name, target))
+            .hint(format!("`tm get {}` lists them", args.kind.plural())),
     }
 }
 
@@ -42,7 +44,10 @@ pub(super) fn not_found(kind: Kind, name: &str, target: &Target) -> anyhow::Erro
 async fn all(args: &Objects, target: &Target, session: &Session) -> Result<()> {
     let kind = args.kind;
     let api = api(kind, target, args.all_namespaces);
-    let list = api.list(&ListParams::default()).await.with_context(|| format!("failed to list {}", kind.plural()))?;
+    let list = api
+        .list(&ListParams::default())
+        .await
+        .with_context(|| format!("failed to list {}", kind.plural()))?;
     match session.global.output {
         Some(Output::Name) => list.items.iter().try_for_each(|object| output::object(session, object)),
         Some(_) => {

@@ -49,7 +49,8 @@ async fn stop(paths: &Paths, session: &Session) -> Result<()> {
 fn status(paths: &Paths, session: &Session) -> Result<()> {
     match engine::find(paths)? {
         Some(running) => show(&running, session),
-        None => Err(anyhow::anyhow!("no engine is running")).hint("`tm local start` starts it, and so does any other command"),
+        None => Err(anyhow::anyhow!("no engine is running"))
+            .hint("`tm local start` starts it, and so does any other command"),
     }
 }
 
@@ -76,7 +77,9 @@ fn show(running: &Running, session: &Session) -> Result<()> {
 }
 
 async fn logs(paths: &Paths, args: &LocalLogs, session: &Session) -> Result<()> {
-    let file = fs::File::open(paths.log()).context("there is no log yet").hint("`tm local start` starts the engine")?;
+    let file = fs::File::open(paths.log())
+        .context("there is no log yet")
+        .hint("`tm local start` starts the engine")?;
     let mut file = file;
     let mut position = 0;
     loop {

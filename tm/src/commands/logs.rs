@@ -48,7 +48,8 @@ pub(super) async fn run(args: Logs, session: Session) -> Result<()> {
     if args.follow {
         return follow(pods, &selector, params, &session).await;
     }
-    let list = pods.list(&ListParams::default().labels(&selector)).await.context("failed to list the instances")?;
+    let list =
+        pods.list(&ListParams::default().labels(&selector)).await.context("failed to list the instances")?;
     if list.items.is_empty() {
         session.printer.note(&format!("No instance of `{}` is running", args.name));
     }

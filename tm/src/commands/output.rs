@@ -44,8 +44,12 @@ mod tests {
 
     #[test]
     fn names() {
-        let service = json!({"apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": {"name": "a"}});
+        let service =
+            json!({"apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": {"name": "a"}});
         assert_eq!(name(&service), "service.serving.knative.dev/a");
-        assert_eq!(name(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}})), "secret/s");
+        assert_eq!(
+            name(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}})),
+            "secret/s"
+        );
     }
 }

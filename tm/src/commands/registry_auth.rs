@@ -78,7 +78,10 @@ fn complete(args: RegistryAuth) -> Result<Credentials> {
         Some(password) => password,
         None if may_ask => Password::new().with_prompt("Password").interact()?,
         None => {
-            return Err(UsageError("--password (or TM_PASSWORD) is missing and there is no terminal to ask".into()).into());
+            return Err(UsageError(
+                "--password (or TM_PASSWORD) is missing and there is no terminal to ask".into(),
+            )
+            .into());
         }
     };
     if registry.contains(char::is_whitespace) || registry.is_empty() {
@@ -188,8 +191,10 @@ mod tests {
 
     #[test]
     fn other_registries_stay() {
-        let first = merged("s", "default", Secret::default(), &credentials("a:5000"), true, true).expect("it merges");
-        let both = merged("s", "default", first, &credentials("https://docker.io"), true, false).expect("it merges");
+        let first =
+            merged("s", "default", Secret::default(), &credentials("a:5000"), true, true).expect("it merges");
+        let both =
+            merged("s", "default", first, &credentials("https://docker.io"), true, false).expect("it merges");
         let pull = config(&both, PULL_KEY);
         assert_eq!(pull["auths"]["a:5000"]["auth"], STANDARD.encode("u:p\"w"));
         assert_eq!(pull["auths"]["https://index.docker.io/v1/"]["username"], "u");
@@ -199,7 +204,8 @@ mod tests {
 
     #[test]
     fn push_only_keeps_the_key_kubernetes_wants() {
-        let secret = merged("s", "default", Secret::default(), &credentials("a"), false, true).expect("it merges");
+        let secret =
+            merged("s", "default", Secret::default(), &credentials("a"), false, true).expect("it merges");
         assert_eq!(config(&secret, PULL_KEY), json!({"auths": {}}));
     }
 }

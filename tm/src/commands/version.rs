@@ -16,7 +16,8 @@ pub(super) async fn run(session: &Session) -> Result<()> {
     // Asking for a version starts nothing.
     let cluster = session.global.config.is_some() || std::env::var_os("KUBECONFIG").is_some();
     if cluster {
-        if let Ok(Ok(target)) = timeout(LIMIT, crate::target::connect(&session.global, &session.printer)).await
+        if let Ok(Ok(target)) =
+            timeout(LIMIT, crate::target::connect(&session.global, &session.printer)).await
             && let Ok(Ok(info)) = timeout(LIMIT, target.client.apiserver_version()).await
         {
             session.printer.data(&format!("server {}", info.git_version));

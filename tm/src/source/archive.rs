@@ -118,11 +118,13 @@ fn check_link(path: &Path, name: &Path) -> Result<()> {
 }
 
 fn check_size(entries: &[Entry]) -> Result<()> {
-    let total: u64 = entries.iter().filter(|entry| entry.metadata.is_file()).map(|entry| entry.metadata.len()).sum();
+    let total: u64 =
+        entries.iter().filter(|entry| entry.metadata.is_file()).map(|entry| entry.metadata.len()).sum();
     if total <= SOURCE_LIMIT {
         return Ok(());
     }
-    let largest = entries.iter().filter(|entry| entry.metadata.is_file()).max_by_key(|entry| entry.metadata.len());
+    let largest =
+        entries.iter().filter(|entry| entry.metadata.is_file()).max_by_key(|entry| entry.metadata.len());
     let named = largest.map(|entry| entry.name.display().to_string()).unwrap_or_default();
     let size = indicatif::HumanBytes(total);
     Err(anyhow::anyhow!("the source has {size}, more than {}", indicatif::HumanBytes(SOURCE_LIMIT)))
@@ -150,7 +152,11 @@ fn append<W: Write>(tar: &mut tar::Builder<W>, entry: &Entry) -> io::Result<()> 
     // A file that grows while it is read would break the archive; one that shrinks is an error.
     let mut content = fs::File::open(&entry.path)?.take(entry.metadata.len());
     tar.append_data(&mut header, &entry.name, &mut content)?;
-    if content.limit() > 0 { Err(io::Error::other("the file became shorter while it was read")) } else { Ok(()) }
+    if content.limit() > 0 {
+        Err(io::Error::other("the file became shorter while it was read"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Counts and hashes what goes through.
@@ -210,7 +216,13 @@ mod tests {
 
     #[test]
     fn ignore_files_are_obeyed_and_left_out() {
-        let folder = source(&[("a.py", "1"), ("b.log", "2"), (".git/config", "3"), (".gitignore", "*.log\n"), ("d/c.py", "4")]);
+        let folder = source(&[
+            ("a.py", "1"),
+            ("b.log", "2"),
+            (".git/config", "3"),
+            (".gitignore", "*.log\n"),
+            ("d/c.py", "4"),
+        ]);
         assert_eq!(names(&pack(folder.path()).expect("it packs")), ["a.py", "d", "d/c.py"]);
         fs::write(folder.path().join(".tmignore"), "d\n").expect("it writes");
         assert_eq!(names(&pack(folder.path()).expect("it packs")), ["a.py", "b.log"]);

@@ -20,11 +20,14 @@ pub(super) async fn clone(url: &str, revision: &str) -> Result<tempfile::TempDir
     }
     let folder = tempfile::tempdir().context("failed to make a temporary folder")?;
     let first = run(url, Some(revision), &folder).await?;
-    let second = if first.is_some() && revision == OLD_DEFAULT { run(url, None, &folder).await? } else { first };
+    let second =
+        if first.is_some() && revision == OLD_DEFAULT { run(url, None, &folder).await? } else { first };
     match second {
         None => Ok(folder),
-        Some(reason) => Err(anyhow::anyhow!(reason).context(format!("failed to clone `{url}` at `{revision}`")))
-            .hint("check the URL, and the branch or tag given with --revision"),
+        Some(reason) => {
+            Err(anyhow::anyhow!(reason).context(format!("failed to clone `{url}` at `{revision}`")))
+                .hint("check the URL, and the branch or tag given with --revision")
+        }
     }
 }
 

@@ -45,7 +45,8 @@ pub(crate) fn find(paths: &Paths) -> Result<Option<Running>> {
         && engine.version != VERSION
     {
         let text = format!("an engine of version {} is running, and this is tm {VERSION}", engine.version);
-        return Err(anyhow::anyhow!(text)).hint("stop it with `tm local stop`; the next command starts this version's");
+        return Err(anyhow::anyhow!(text))
+            .hint("stop it with `tm local stop`; the next command starts this version's");
     }
     Ok(found)
 }
@@ -79,7 +80,11 @@ pub(crate) async fn start(paths: &Paths, settings: &LocalStart, printer: &Printe
             ended = Some(status);
         }
         if Instant::now() > deadline {
-            bail!("the engine was not ready within {} seconds: {}", START_LIMIT.as_secs(), last_error(paths, begin));
+            bail!(
+                "the engine was not ready within {} seconds: {}",
+                START_LIMIT.as_secs(),
+                last_error(paths, begin)
+            );
         }
         sleep(LOOK).await;
     }

@@ -90,4 +90,3 @@ impl AsyncWrite for Socket {
         Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
     }
 }
-

@@ -41,11 +41,15 @@ pub(super) fn build(
     let spec = RevisionSpec {
         container_concurrency: settings.concurrency,
         timeout_seconds: settings.timeout.map(|seconds| seconds + ANSWER_GRACE),
-        image_pull_secrets: pull_secret.map(|name| LocalObjectReference { name: name.into() }).into_iter().collect(),
+        image_pull_secrets: pull_secret
+            .map(|name| LocalObjectReference { name: name.into() })
+            .into_iter()
+            .collect(),
         containers: vec![container],
         ..RevisionSpec::default()
     };
-    let template = RevisionTemplate { metadata: TemplateMeta { annotations, ..TemplateMeta::default() }, spec };
+    let template =
+        RevisionTemplate { metadata: TemplateMeta { annotations, ..TemplateMeta::default() }, spec };
     let metadata = ObjectMeta {
         name: Some(settings.name.clone()),
         namespace: Some(namespace.into()),
