@@ -182,4 +182,6 @@ fn open_store(dir: &Path) -> Result<Store, OpenError> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -79,7 +79,7 @@ pub fn install(path: &Path, entry: &Entry) -> Result<bool, KubeconfigError> {
         put(config, "clusters", "cluster", json!({"server": entry.server, "certificate-authority-data": ca}));
         put(config, "users", "user", json!({"token": entry.token.reveal()}));
         put(config, "contexts", "context", json!({"cluster": NAME, "user": NAME}));
-        if config["current-context"].as_str().unwrap_or_default().is_empty() {
+        if config.get("current-context").and_then(Value::as_str).unwrap_or_default().is_empty() {
             config["current-context"] = NAME.into();
         }
     })
@@ -95,11 +95,11 @@ pub fn remove(path: &Path) -> Result<bool, KubeconfigError> {
     }
     edit(path, |config| {
         for list in ["clusters", "users", "contexts"] {
-            if let Some(entries) = config[list].as_array_mut() {
+            if let Some(entries) = config.get_mut(list).and_then(Value::as_array_mut) {
                 entries.retain(|entry| entry["name"] != NAME);
             }
         }
-        if config["current-context"] == NAME {
+        if config.get("current-context").is_some_and(|current| current == NAME) {
             config["current-context"] = "".into();
         }
     })
@@ -107,13 +107,13 @@ pub fn remove(path: &Path) -> Result<bool, KubeconfigError> {
 
 /// Sets what belongs to us in a named entry; a namespace the user chose for the context stays.
 fn put(config: &mut Value, list: &str, field: &str, value: Value) {
-    if !config[list].is_array() {
+    if !config.get(list).is_some_and(Value::is_array) {
         config[list] = json!([]);
     }
     let Some(entries) = config[list].as_array_mut() else { return };
     match entries.iter_mut().find(|entry| entry["name"] == NAME) {
         Some(entry) => {
-            if !entry[field].is_object() {
+            if !entry.get(field).is_some_and(Value::is_object) {
                 entry[field] = json!({});
             }
             for (key, value) in value.as_object().into_iter().flatten() {
@@ -254,6 +254,20 @@ mod tests {
         assert!(fs_err::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(value(&real)["contexts"][0]["context"]["namespace"], "mine");
         assert_eq!(value(&real)["clusters"][0]["cluster"]["server"], "https://127.0.0.1:4");
+    }
+
+    #[test]
+    fn a_sparse_file_stays_sparse() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config");
+        fs_err::write(&path, "apiVersion: v1\n").unwrap();
+        assert!(!remove(&path).unwrap());
+        fs_err::write(&path, "apiVersion: v1\nclusters: null\ncontexts: [{name: tm-local}]\n").unwrap();
+        install(&path, &entry()).unwrap();
+        assert_eq!(
+            value(&path)["contexts"],
+            json!([{"name": NAME, "context": {"cluster": NAME, "user": NAME}}])
+        );
     }
 
     #[test]

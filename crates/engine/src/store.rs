@@ -91,6 +91,16 @@ pub enum WriteError {
     /// The object is not there, or was changed in the meantime.
     #[error("{0} has been modified")]
     Conflict(Key),
+    /// The object is larger than any may be.
+    #[error("{key} has {size} bytes, more than {max}")]
+    TooLarge {
+        /// Which one.
+        key: Key,
+        /// How large it is.
+        size: usize,
+        /// How large it may be.
+        max: usize,
+    },
     /// The disk refused.
     #[error("cannot write the store: {0}")]
     Disk(String),

@@ -129,6 +129,7 @@ impl ApiError {
         match error {
             WriteError::Exists(_) => Self::already_exists(resource, name),
             WriteError::Conflict(_) => Self::stale(resource, name),
+            WriteError::TooLarge { .. } => Self::new(413, "RequestEntityTooLarge", error.to_string()),
             WriteError::Disk(_) => Self::internal(error),
             WriteError::Closed => Self::new(503, "ServiceUnavailable", "the server is shutting down"),
         }

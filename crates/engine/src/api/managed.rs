@@ -35,11 +35,13 @@ pub(crate) fn apply(
 ) -> Result<Value> {
     let typed = schema::of(resource);
     let mut managers = Managers::of(live);
-    let own = own_fields(FieldSet::of_applied(applied, typed), resource, subresource);
+    let named = FieldSet::of_applied(applied, typed);
+    let own = own_fields(named.clone(), resource, subresource);
     let mut merged = bare(live);
     fields::merge(&mut merged, &bare(applied), typed);
     let last = managers.replace(resource, subresource, options, own);
-    let owned = managers.all().with_named_fields(typed);
+    // What nobody can own counts here all the same: the object's name keeps its metadata.
+    let owned = managers.all().union(&named).with_named_fields(typed);
     let dropped = last.with_named_fields(typed).difference(&owned);
     fields::remove(&mut merged, &dropped, typed);
     managers.settle(resource, live, &merged, subresource, options, typed)?;

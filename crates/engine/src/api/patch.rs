@@ -11,8 +11,8 @@ use super::{
     write::{self, Changed, Operation, Scope, WriteOptions},
 };
 
-mod merge;
-mod strategic;
+pub(super) mod merge;
+pub(super) mod strategic;
 
 /// Media types of patches. Kinds that a cluster defines by CRD know no strategic merge.
 const ACCEPTED: &[&str] = &[
@@ -25,6 +25,8 @@ const ACCEPTED: &[&str] = &[
 const ACCEPTED_CUSTOM: usize = 3;
 /// Most operations of a JSON patch.
 const MAX_OPERATIONS: usize = 10_000;
+/// Most bytes a JSON patch may copy.
+const MAX_COPIED: usize = 3 << 20;
 
 /// A parsed patch.
 enum Patch {
@@ -146,7 +148,7 @@ impl Patch {
                 Ok(Changed { version: named_version(patch), value: new })
             }
             Self::Json(patch) => {
-                json_patch::patch(&mut new, patch).map_err(|e| json_error(call, &e))?;
+                json(call, &mut new, patch)?;
                 let version = named_version(&new).filter(|v| named_version(old).as_ref() != Some(v));
                 Ok(Changed { version, value: new })
             }
@@ -157,6 +159,24 @@ impl Patch {
             }
         }
     }
+}
+
+/// Applies the operations one by one. What is copied is counted: a few copies of copies make an object of any size.
+fn json(call: &Call, value: &mut Value, patch: &json_patch::Patch) -> Result<()> {
+    let mut copied = 0;
+    for operation in &patch.0 {
+        if let json_patch::PatchOperation::Copy(copy) = operation {
+            copied += value.pointer(copy.from.as_str()).map_or(0, |source| source.to_string().len());
+            if copied > MAX_COPIED {
+                let why = format!(
+                    "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {MAX_COPIED}"
+                );
+                return Err(ApiError::new(413, "RequestEntityTooLarge", why));
+            }
+        }
+        json_patch::patch(value, std::slice::from_ref(operation)).map_err(|e| json_error(call, &e))?;
+    }
+    Ok(())
 }
 
 fn decode(bytes: &[u8]) -> Result<Value> {

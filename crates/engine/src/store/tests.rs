@@ -132,3 +132,62 @@ async fn a_second_opener_is_told() {
     let error = Store::open(&dir.path().join("store.redb")).err().unwrap();
     assert!(matches!(error, OpenStoreError::InUse(_)), "{error:?}");
 }
+
+/// The child of the test below: writes until it is killed, and says what was acknowledged.
+#[tokio::test]
+#[ignore = "started by a_killed_process_loses_nothing_acknowledged"]
+async fn write_until_killed() {
+    use std::io::Write;
+    let Some(path) = std::env::var_os("TM_TEST_STORE") else { return };
+    let store = Store::open(Path::new(&path)).unwrap();
+    let mut out = std::io::stdout();
+    for n in 0.. {
+        let writes = (0..8).map(|m| {
+            let (key, value) = pod(&format!("p{n}-{m}"), n);
+            store.put(key, value, Expect::Absent)
+        });
+        for written in futures::future::join_all(writes).await {
+            writeln!(out, "wrote {}", written.unwrap().key().name).unwrap();
+        }
+        out.flush().unwrap();
+    }
+}
+
+#[test]
+fn a_killed_process_loses_nothing_acknowledged() {
+    use std::io::{BufRead, BufReader};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.redb");
+    let mut acknowledged = Vec::new();
+    for round in 1..=3 {
+        fs_err::remove_file(&path).ok();
+        acknowledged.clear();
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::tests::write_until_killed", "--ignored", "--nocapture"])
+            .env("TM_TEST_STORE", &path)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut names =
+            lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("wrote ").map(str::to_owned));
+        acknowledged.extend(names.by_ref().take(40 * round));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        acknowledged.extend(names);
+        let store = Store::open(&path).unwrap();
+        for name in &acknowledged {
+            assert!(store.get(&Key::new("pods", "default", name)).is_some(), "{name} is lost");
+        }
+        assert!(store.revision() >= acknowledged.len() as u64);
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_is_too_large_is_refused() {
+    let (_dir, store) = fresh();
+    let key = Key::new("pods", "default", "big");
+    let value = json!({"metadata": {}, "big": "x".repeat(4 << 20)});
+    assert!(matches!(store.put(key, value, Expect::Absent).await, Err(WriteError::TooLarge { .. })));
+    assert_eq!(store.revision(), 0);
+}

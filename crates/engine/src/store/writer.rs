@@ -23,6 +23,9 @@ const QUEUE: usize = 256;
 /// Most changes in one transaction.
 const BATCH: usize = 128;
 
+/// Largest object: twice what a cluster stores, since ours carry their text as JSON.
+const MAX_OBJECT: usize = 3 << 20;
+
 /// A write that was asked for.
 pub(super) enum Change {
     /// Store `value` when `expect` holds.
@@ -172,6 +175,9 @@ impl Batch {
             metadata.insert("resourceVersion".into(), json!(revision.to_string()));
         }
         let text = serde_json::to_vec(&value).map_err(|e| WriteError::Disk(e.to_string()))?;
+        if text.len() > MAX_OBJECT {
+            return Err(WriteError::TooLarge { key, size: text.len(), max: MAX_OBJECT });
+        }
         let object =
             Object::parse(key, revision, Bytes::from(text)).map_err(|e| WriteError::Disk(e.to_string()))?;
         self.revision = revision;

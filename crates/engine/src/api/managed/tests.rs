@@ -42,6 +42,16 @@ fn removing_the_last_field_removes_the_structure() {
 }
 
 #[test]
+fn removing_the_last_label_keeps_the_rest_of_the_metadata() {
+    let mut live = applied(&json!({}), &object(json!({"a": "1"})), "x").unwrap();
+    live["metadata"]["annotations"] = json!({"of": "the server"});
+    let live = applied(&live, &json!({"metadata": {"name": "p"}}), "x").unwrap();
+    assert_eq!(live["metadata"]["name"], "p");
+    assert_eq!(live["metadata"]["annotations"], json!({"of": "the server"}));
+    assert!(live["metadata"].get("labels").is_none());
+}
+
+#[test]
 fn an_item_that_is_no_longer_applied_goes_with_its_defaults() {
     let env = |names: &[&str]| {
         let env: Vec<Value> = names.iter().map(|n| json!({"name": n, "value": "v"})).collect();
