@@ -42,11 +42,6 @@ impl Selector {
         Ok(Self { labels, fields })
     }
 
-    /// Also wants this name.
-    pub(crate) fn restrict_to_name(&mut self, name: &str) {
-        self.fields.push(FieldTerm { pointer: "/metadata/name".into(), equal: true, value: name.to_owned() });
-    }
-
     /// Whether the object is selected.
     pub(crate) fn matches(&self, object: &Object) -> bool {
         if !self.labels.matches(|name| object.label(name)) {

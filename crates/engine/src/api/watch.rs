@@ -61,10 +61,7 @@ impl Watch {
         let store = call.api.store();
         let resource = call.resource.qualified();
         let namespace = call.namespace.as_deref();
-        let mut selector = Selector::from_query(&call.query, call.resource)?;
-        if let Some(name) = call.name.as_deref() {
-            selector.restrict_to_name(name);
-        }
+        let selector = Selector::from_query(&call.query, call.resource)?;
         let page = store.list(resource, namespace);
         read::check_known(call, page.revision)?;
         let asked: u64 = call.query.number("resourceVersion")?.unwrap_or(0);
