@@ -104,7 +104,10 @@ impl Worker {
     /// Works until it is told to stop. `starting` is given back, and `initialised` answered, when the first init has
     /// ended, well or not (init errors never mark a deployment as broken).
     pub(crate) async fn run(mut self, starting: Promise, initialised: Option<oneshot::Sender<()>>) {
-        let mut stage = self.first_init().await;
+        // Until the very first init has ended nobody can have called, so nobody is left behind by stopping in it.
+        let shared = Arc::clone(&self.shared);
+        let stop = if initialised.is_some() { &shared.drain } else { &shared.halt };
+        let mut stage = self.first_init(stop).await;
         drop(starting);
         drop(initialised);
         loop {
@@ -118,18 +121,18 @@ impl Worker {
 
     /// The init ahead of any invoke. Skipped when the last one of the whole pool failed: another one would only delay
     /// the caller, who pays for the next init anyway.
-    async fn first_init(&mut self) -> Stage {
+    async fn first_init(&mut self, stop: &CancellationToken) -> Stage {
         if !self.shared.healthy.load(Ordering::Relaxed) {
             return Stage::Cold;
         }
         self.shared.sink.write(init_start_line(&self.shared.config).into()).await;
         let limit = Instant::now() + self.shared.config.init_timeout;
-        match self.init(limit).await {
+        match self.init(limit, stop).await {
             Ok(environment) => Stage::Warm(environment),
-            Err(FailedInit { ending: Ending::Halted, environment, .. }) => {
-                self.discard(environment, String::new()).await;
-                Stage::Stop
-            }
+            Err(FailedInit { ending: Ending::Halted, environment, .. }) => match environment {
+                Some(environment) => self.stop(environment).await,
+                None => Stage::Stop,
+            },
             Err(FailedInit { ending, environment, duration }) => {
                 let line = log::init_report(duration, InitPhase::Init, &ending.status());
                 self.discard(environment, line).await;
@@ -139,12 +142,16 @@ impl Worker {
     }
 
     /// Starts a process and waits until it asks for its first event.
-    async fn init(&mut self, limit: Instant) -> Result<Box<Environment>, FailedInit> {
+    async fn init(
+        &mut self,
+        limit: Instant,
+        stop: &CancellationToken,
+    ) -> Result<Box<Environment>, FailedInit> {
         let began = Instant::now();
         let result = match Environment::start(self.index, &self.shared).await {
             Ok(environment) => {
                 let mut environment = Box::new(environment);
-                match environment.init(limit, &self.shared.halt).await {
+                match environment.init(limit, stop).await {
                     Ok(()) => Ok(environment),
                     Err(ending) => Err((ending, Some(environment))),
                 }
@@ -194,7 +201,7 @@ impl Worker {
         };
         let began = Instant::now();
         tokio::time::sleep_until((began + self.backoff()).min(invocation.expires)).await;
-        match self.init(invocation.expires).await {
+        match self.init(invocation.expires, &shared.halt).await {
             Ok(mut environment) => {
                 // It is inside the invoke's own duration.
                 environment.take_init();

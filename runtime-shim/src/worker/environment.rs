@@ -93,8 +93,8 @@ impl Environment {
     }
 
     /// Waits for the first `next`.
-    pub(crate) async fn init(&mut self, limit: Instant, halt: &CancellationToken) -> Result<(), Ending> {
-        match self.step(Some(limit), halt).await {
+    pub(crate) async fn init(&mut self, limit: Instant, stop: &CancellationToken) -> Result<(), Ending> {
+        match self.step(Some(limit), stop).await {
             Step::Session(Event::Ready) => {
                 self.init = Some(self.started.elapsed());
                 Ok(())
