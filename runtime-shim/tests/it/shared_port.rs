@@ -1,16 +1,17 @@
 //! One Runtime API port for all workers (`INTERNAL_API_PORT`, RT-43).
 
-use crate::harness::{Setup, act, wait_for};
+use crate::harness::{Setup, Shim, act, wait_for};
 
-/// A shim with a shared port that was free a moment ago.
-fn start() -> crate::harness::Shim {
+/// A shim with a shared port that was free a moment ago, and that port.
+fn start() -> (Shim, u16) {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    Setup::actor().env("INTERNAL_API_PORT", &port.to_string()).env("INVOKER_COUNT", "3").start()
+    let setup = Setup::actor().env("INTERNAL_API_PORT", &port.to_string()).env("INVOKER_COUNT", "3");
+    (setup.start(), port)
 }
 
 #[test]
 fn workers_on_one_port_are_told_apart() {
-    let shim = start();
+    let (shim, port) = start();
     let names = ["a", "b", "c"];
     let waiting = names.map(|name| shim.invoke_later(&act("wait", &[("started", name), ("until", "go")])));
     for name in names {
@@ -21,16 +22,12 @@ fn workers_on_one_port_are_told_apart() {
         assert_eq!(thread.join().unwrap().status, 200);
     }
     let env = shim.invoke(&act("env", &[])).json();
-    assert_eq!(env["AWS_LAMBDA_RUNTIME_API"], format!("127.0.0.1:{}", env_port(&env)));
-}
-
-fn env_port(env: &serde_json::Value) -> &str {
-    env["AWS_LAMBDA_RUNTIME_API"].as_str().unwrap().split_once(':').unwrap().1
+    assert_eq!(env["AWS_LAMBDA_RUNTIME_API"], format!("127.0.0.1:{port}"));
 }
 
 #[test]
 fn a_crash_on_the_shared_port_fails_its_own_invoke_only() {
-    let shim = start();
+    let (shim, _) = start();
     let waiting = shim.invoke_later(&act("wait", &[("started", "started"), ("until", "go")]));
     shim.wait_file("started");
     let crashed = shim.invoke(&act("exit", &[("code", "2")]));
