@@ -170,6 +170,11 @@ impl CollapsedLog {
         self.lines.push_back(line);
     }
 
+    /// Whether nothing was kept (or everything was shown already).
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.printer.debug && self.lines.is_empty()
+    }
+
     /// Shows what was kept.
     pub(crate) fn reveal(&mut self) {
         if self.dropped > 0 {

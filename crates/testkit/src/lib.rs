@@ -2,4 +2,5 @@
 
 pub mod api_server;
 pub mod fake_node;
+pub mod machine;
 pub mod tools;

@@ -9,9 +9,7 @@ use serde_json::Map;
 use tm_resources::{
     labels,
     target::param_override,
-    tekton::{
-        Param, ParamSpec, Step, Task, TaskRun, TaskRunSpec, TaskSpec, WorkspaceBinding, WorkspaceDeclaration,
-    },
+    tekton::{Param, ParamSpec, Step, Task, TaskRun, TaskRunSpec, TaskSpec, WorkspaceBinding, WorkspaceDeclaration},
 };
 
 use crate::{registry::Destination, runtime::Runtime, settings::ServiceSettings};
@@ -26,8 +24,12 @@ const DEFAULT_BUILDER: &str = concat!("ghcr.io/tm-functions/builder:", env!("CAR
 const WORKSPACE: &str = "source";
 /// Where Tasks without that workspace expect the source (the Knative Lambda Runtime's).
 const OLD_FOLDER: &str = "/workspace/workspace";
-/// Step that pushes, in our Tasks: the only one that sees credentials.
+/// Step that pushes, in our Tasks.
 const PUSHING_STEP: &str = "assemble";
+/// Step that asks the registry whether we may push, before anything is uploaded.
+const CHECK_STEP: &str = "check-push";
+/// Steps of ours that see credentials.
+const NEED_CREDENTIALS: [&str; 2] = [PUSHING_STEP, CHECK_STEP];
 /// Volume of the registry secret.
 const SECRET_VOLUME: &str = "tm-registry-secret";
 
@@ -47,6 +49,8 @@ pub(crate) struct Plan {
     params: Vec<Param>,
     folder: String,
     state: String,
+    /// Steps before the receiver.
+    before: usize,
 }
 
 // === impl Plan ===
@@ -71,6 +75,10 @@ impl Plan {
         given.entry("IMAGE".into()).or_insert_with(|| destination.push.clone());
         let params = params(&task, &name, &given, config);
         task.steps.insert(0, receiver(&folder, &state, settings.build_timeout));
+        if destination.secret.is_some() {
+            task.steps.insert(0, push_check(&destination.push));
+        }
+        let before = task.steps.iter().position(|step| step.name == RECEIVER).unwrap_or(0);
         if let Some(secret) = &destination.secret {
             mount_secret(&mut task, secret);
         }
@@ -89,29 +97,21 @@ impl Plan {
             params,
             folder,
             state,
+            before,
         })
     }
 
     /// Containers of the build's steps, without the receiver's, in order.
     pub(crate) fn step_containers(&self) -> Vec<String> {
-        self.task.steps.iter().skip(1).map(|step| format!("step-{}", step.name)).collect()
+        self.task.steps.iter().skip(self.before + 1).map(|step| format!("step-{}", step.name)).collect()
     }
 
     /// The command that takes the source; digest and length are added per upload.
     pub(crate) fn unpack_command(&self, uid: &str) -> Vec<String> {
         let resolve = |text: &str| text.replace("$(workspaces.source.path)", "/workspace/source");
-        [
-            "build-tasks",
-            "unpack",
-            "--dir",
-            &resolve(&self.folder),
-            "--state",
-            &resolve(&self.state),
-            "--token",
-            uid,
-        ]
-        .map(str::to_owned)
-        .to_vec()
+        ["build-tasks", "unpack", "--dir", &resolve(&self.folder), "--state", &resolve(&self.state), "--token", uid]
+            .map(str::to_owned)
+            .to_vec()
     }
 }
 
@@ -134,22 +134,13 @@ fn params(
     given: &BTreeMap<String, String>,
     config: &BTreeMap<String, String>,
 ) -> Vec<Param> {
-    let value = |declared: &str| {
-        given.get(declared).map(String::as_str).or_else(|| param_override(config, name, declared))
-    };
+    let value = |declared: &str| given.get(declared).map(String::as_str).or_else(|| param_override(config, name, declared));
     task.params.iter().filter_map(|spec| Some(Param::string(&spec.name, value(&spec.name)?))).collect()
 }
 
 fn receiver(folder: &str, state: &str, limit: Duration) -> Step {
     let args = [
-        "receive",
-        "--dir",
-        folder,
-        "--state",
-        state,
-        "--token",
-        "$(context.taskRun.uid)",
-        "--timeout",
+        "receive", "--dir", folder, "--state", state, "--token", "$(context.taskRun.uid)", "--timeout",
         &format!("{}s", limit.as_secs()),
     ];
     Step {
@@ -157,6 +148,19 @@ fn receiver(folder: &str, state: &str, limit: Duration) -> Step {
         image: Some(format!("$(params.{BUILDER_IMAGE})")),
         command: vec!["build-tasks".into()],
         args: args.map(str::to_owned).to_vec(),
+        security_context: Some(confined()),
+        ..Step::default()
+    }
+}
+
+/// Registry down, wrong password, no right to push: better known before the build than after it. It is asked from the
+/// build pod, since that is where the push comes from.
+fn push_check(image: &str) -> Step {
+    Step {
+        name: CHECK_STEP.into(),
+        image: Some(format!("$(params.{BUILDER_IMAGE})")),
+        command: vec!["build-tasks".into()],
+        args: ["check-push", "--image", image].map(str::to_owned).to_vec(),
         security_context: Some(confined()),
         ..Step::default()
     }
@@ -181,7 +185,7 @@ fn mount_secret(task: &mut TaskSpec, secret: &str) {
     let source = SecretVolumeSource { secret_name: Some(secret.into()), ..SecretVolumeSource::default() };
     task.volumes.push(Volume { name: SECRET_VOLUME.into(), secret: Some(source), ..Volume::default() });
     let ours = task.steps.iter().any(|step| step.name == PUSHING_STEP);
-    for step in task.steps.iter_mut().filter(|step| !ours || step.name == PUSHING_STEP) {
+    for step in task.steps.iter_mut().filter(|step| !ours || NEED_CREDENTIALS.contains(&step.name.as_str())) {
         let path = format!("/{secret}");
         step.volume_mounts.push(VolumeMount {
             name: SECRET_VOLUME.into(),
@@ -206,11 +210,8 @@ pub(crate) fn object(plan: &Plan) -> TaskRun {
         labels: Some(labels),
         ..ObjectMeta::default()
     };
-    let workspace = WorkspaceBinding {
-        name: WORKSPACE.into(),
-        empty_dir: Some(Map::new()),
-        ..WorkspaceBinding::default()
-    };
+    let workspace =
+        WorkspaceBinding { name: WORKSPACE.into(), empty_dir: Some(Map::new()), ..WorkspaceBinding::default() };
     let spec = TaskRunSpec {
         task_spec: Some(plan.task.clone()),
         params: plan.params.clone(),
@@ -233,12 +234,9 @@ mod tests {
             reference: "tm.local/default/a".into(),
             secret: secret.map(str::to_owned),
         };
-        let args =
-            crate::cli::command().try_get_matches_from(["tm", "deploy", "service", "a"]).expect("it parses");
+        let args = crate::cli::command().try_get_matches_from(["tm", "deploy", "service", "a"]).expect("it parses");
         let cli = <crate::cli::Cli as clap::FromArgMatches>::from_arg_matches(&args).expect("it parses");
-        let crate::cli::Command::Deploy(crate::cli::Deploy::Service(args)) = cli.command else {
-            panic!("deploy")
-        };
+        let crate::cli::Command::Deploy(crate::cli::Deploy::Service(args)) = cli.command else { panic!("deploy") };
         let settings = ServiceSettings::of(*args).expect("it is sound");
         let config = BTreeMap::from([("BASE_IMAGE".to_owned(), "tm.local/host".to_owned())]);
         Plan::new(&settings, "default", runtime, destination, &config, false).expect("it is sound")
@@ -249,18 +247,16 @@ mod tests {
         let run = object(&plan(None));
         let task = run.spec.task_spec.expect("it is inline");
         assert_eq!(task.steps[0].name, RECEIVER);
-        let value =
-            |name: &str| run.spec.params.iter().find(|param| param.name == name).map(|param| &param.value);
+        let value = |name: &str| run.spec.params.iter().find(|param| param.name == name).map(|param| &param.value);
         assert_eq!(value("BASE_IMAGE"), Some(&"tm.local/host".into()));
         assert_eq!(value("IMAGE"), Some(&"127.0.0.1:3002/default/a:t".into()));
         assert_eq!(value("HANDLER"), None);
     }
 
     #[test]
-    fn only_the_step_that_pushes_sees_credentials() {
+    fn only_steps_that_talk_to_the_registry_see_credentials() {
         let task = object(&plan(Some("s"))).spec.task_spec.expect("it is inline");
-        let with: Vec<_> =
-            task.steps.iter().filter(|step| !step.volume_mounts.is_empty()).map(|s| &s.name).collect();
-        assert_eq!(with, [PUSHING_STEP]);
+        let with: Vec<_> = task.steps.iter().filter(|step| !step.volume_mounts.is_empty()).map(|s| &s.name).collect();
+        assert_eq!(with, [CHECK_STEP, PUSHING_STEP]);
     }
 }

@@ -281,7 +281,9 @@ fn wanted(state: &State) -> u32 {
         reason = "clamped to the range of u32"
     )]
     let count = most.clamp(0.0, f64::from(u32::MAX)) as u32;
-    policy.clamp(count.max(1).max(u32::from(state.load.inside() > 0)))
+    // Within the window the last pod stays; where there is none, only a request brings one.
+    let one = !state.endpoints.is_empty() || state.load.inside() > 0;
+    policy.clamp(count.max(u32::from(one)))
 }
 
 // === impl Permit ===
@@ -389,6 +391,15 @@ mod tests {
             gate.tick();
         }
         assert_eq!(gate.desired(), 1);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        gate.tick();
+        assert_eq!(gate.desired(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ready_revision_without_requests_starts_nothing() {
+        let (gate, _wishes) = gate();
+        gate.configure(Policy::default(), true);
         tokio::time::advance(Duration::from_secs(1)).await;
         gate.tick();
         assert_eq!(gate.desired(), 0);

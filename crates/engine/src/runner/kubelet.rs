@@ -223,10 +223,12 @@ impl Kubelet {
     /// When the pods cannot be listed or changed.
     pub async fn recover(&self) -> Result<(), kube::Error> {
         let pods = Api::<Pod>::all(self.client.clone()).list(&kube::api::ListParams::default()).await?;
+        let mut known: HashSet<String> = pods.iter().filter_map(ResourceExt::uid).collect();
         for pod in pods.iter().filter(|pod| was_running(pod)) {
-            self.lose(pod).await?;
+            if self.lose(pod).await? {
+                known.remove(&pod.uid().unwrap_or_default());
+            }
         }
-        let known: HashSet<String> = pods.iter().filter_map(ResourceExt::uid).collect();
         let Ok(folders) = fs::read_dir(self.paths.pods()) else { return Ok(()) };
         for folder in folders.flatten() {
             if !known.contains(&*folder.file_name().to_string_lossy())
@@ -239,8 +241,8 @@ impl Kubelet {
     }
 
     /// A pod whose processes died with the last engine. Revisions' pods are replaced when they are needed; others stay, as
-    /// Failed, with their logs.
-    async fn lose(&self, pod: &Pod) -> Result<(), kube::Error> {
+    /// Failed, with their logs. Says whether the pod is gone.
+    async fn lose(&self, pod: &Pod) -> Result<bool, kube::Error> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
         let name = pod.name_any();
         let status = json!({"status": {
@@ -250,10 +252,11 @@ impl Kubelet {
             "containerStatuses": [],
         }});
         api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&status)).await?;
-        if pod.labels().contains_key(tm_resources::labels::serving::REVISION) {
+        let replaceable = pod.labels().contains_key(tm_resources::labels::serving::REVISION);
+        if replaceable {
             api.delete(&name, &DeleteParams::default().grace_period(0)).await?;
         }
-        Ok(())
+        Ok(replaceable)
     }
 }
 

@@ -305,6 +305,16 @@ impl Actor {
             failed = exit.code != 0 && !may_fail.split(',').any(|listed| listed == name);
         }
         self.report().await;
+        self.clear();
+    }
+
+    /// Removes what only running containers need: a build's workspace is large, its log is not.
+    fn clear(&self) {
+        for folder in ["volumes", "tmp", "tekton"] {
+            if let Err(error) = super::remove_tree(&self.dir.join(folder)) {
+                tracing::warn!(pod = %self.pod.name_any(), %error, "failed to remove a pod's volumes");
+            }
+        }
     }
 
     /// A step after a failed one: Tekton lets it end with code 1 at once.

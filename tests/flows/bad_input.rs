@@ -1,0 +1,229 @@
+//! Everything a user can get wrong: a clear error, a hint, the right exit code, and nothing half-made.
+
+use anyhow::Result;
+use tm_testkit::{
+    machine::{Machine, Ran},
+    tools,
+};
+
+use crate::{machine, shell_function};
+
+/// The command must fail with that code, naming each of `words` on stderr.
+#[track_caller]
+fn refused(ran: &Ran, code: i32, words: &[&str]) {
+    assert_eq!(ran.code, code, "{ran:?}");
+    assert_eq!(ran.stdout, "", "data of a failed command");
+    for word in words {
+        assert!(ran.stderr.contains(word), "no `{word}` in:\n{}", ran.stderr);
+    }
+}
+
+/// No service and no TaskRun may be left.
+async fn nothing_left(machine: &Machine) {
+    for kind in ["services", "taskruns"] {
+        let ran = machine.tm(["get", kind]).await;
+        assert!(ran.stderr.contains(&format!("No {kind} found")), "{ran:?}");
+    }
+}
+
+fn folder(machine: &Machine, name: &str, files: &[(&str, &str)]) -> String {
+    let folder = machine.path().join(name);
+    fs_err::create_dir_all(&folder).expect("a folder can be made");
+    for (file, text) in files {
+        fs_err::write(folder.join(file), text).expect("a file can be written");
+    }
+    folder.display().to_string()
+}
+
+#[tokio::test]
+async fn sources() {
+    let machine = machine();
+    let deploy = async |from: &str| machine.tm(["deploy", "service", "a", "-f", from]).await;
+    refused(&deploy("./no/such/folder").await, 1, &["no such file or directory", "hint:"]);
+    let empty = folder(&machine, "empty", &[]);
+    refused(&deploy(&empty).await, 1, &["no files to deploy", "hint:"]);
+    let odd = folder(&machine, "odd", &[("notes.txt", "x")]);
+    refused(&deploy(&odd).await, 1, &["no runtime fits", "hint:", "--runtime"]);
+    let linked = folder(&machine, "linked", &[("main.py", "x")]);
+    std::os::unix::fs::symlink("/etc/passwd", format!("{linked}/passwd")).expect("it links");
+    refused(&deploy(&linked).await, 1, &["`passwd`", "outside of the source", "hint:"]);
+    let large = folder(&machine, "large", &[("main.py", "x")]);
+    let file = std::fs::File::create(format!("{large}/disk.img")).expect("it is made");
+    file.set_len(2 << 30).expect("it is sparse");
+    refused(&deploy(&large).await, 1, &["more than 1.00 GiB", "disk.img", ".tmignore"]);
+    nothing_left(&machine).await;
+}
+
+#[tokio::test]
+async fn names_and_flags() {
+    let machine = machine();
+    let tm = async |line: &str| machine.tm(line.split(' ')).await;
+    refused(&tm("deploy service My_Func -f .").await, 1, &["DNS-1035", "hint:", "`my-func`"]);
+    refused(&tm("deploy service a -f . -e NOVALUE").await, 2, &["--env takes KEY=VALUE"]);
+    refused(&tm("deploy service a -f . --concurrency 2000").await, 2, &["between 0 and 1000"]);
+    refused(&tm("deploy service a -f . --build-timeout soon").await, 2, &["a duration like 10m"]);
+    refused(&tm("deploy service a -f . --nonsense").await, 2, &["--nonsense"]);
+    refused(&tm("get service nothing").await, 1, &["there is no service `nothing`", "hint:"]);
+    refused(&tm("delete service nothing").await, 1, &["there is no service `nothing`", "hint:"]);
+    refused(&tm("--context elsewhere get services").await, 1, &["elsewhere", "hint:"]);
+}
+
+#[tokio::test]
+async fn runtimes() {
+    let machine = machine();
+    let source = folder(&machine, "source", &[("main.py", "def handler(e, c): return e\n")]);
+    let deploy = async |runtime: &str| machine.tm(["deploy", "service", "a", "-f", &source, "--runtime", runtime]).await;
+    refused(&deploy("pyton").await, 1, &["there is no runtime `pyton`", "did you mean `python`?"]);
+    refused(&deploy("knative-java8-runtime").await, 1, &["Java is not available yet", "hint:"]);
+    refused(&deploy("./no-task.yaml").await, 1, &["no-task.yaml", "hint:"]);
+    let pod = machine.path().join("pod.yaml");
+    fs_err::write(&pod, "apiVersion: v1\nkind: Pod\n").expect("it writes");
+    refused(&deploy(pod.to_str().expect("text")).await, 1, &["not a Tekton Task but a Pod of v1", "hint:"]);
+    let bad = machine.path().join("bad.yaml");
+    fs_err::write(&bad, "apiVersion: v1\nkind: [Task\nspec: 1\n").expect("it writes");
+    refused(&deploy(bad.to_str().expect("text")).await, 1, &["is no YAML", "3", "^"]);
+    nothing_left(&machine).await;
+}
+
+#[tokio::test]
+async fn a_compile_error_is_shown_and_nothing_is_deployed() {
+    if tools::find("go").is_none() {
+        return;
+    }
+    let machine = machine();
+    let go = "package main\n\nfunc main() { undefined() }\n";
+    let source = folder(&machine, "broken", &[("main.go", go), ("go.mod", "module x\n\ngo 1.21\n")]);
+    let ran = machine.tm(["deploy", "service", "broken", "-f", &source, "--wait"]).await;
+    refused(&ran, 1, &["main.go:3", "undefined", "the build failed in step"]);
+    nothing_left(&machine).await;
+}
+
+#[tokio::test]
+async fn no_handler_for_the_runtime() {
+    if tools::find("python3").is_none() {
+        return;
+    }
+    let machine = machine();
+    let source = folder(&machine, "nohandler", &[("data.py", "x = 1\n")]);
+    let ran = machine.tm(["deploy", "service", "a", "-f", &source, "--runtime", "python"]).await;
+    refused(&ran, 1, &["handler", "hint:"]);
+    nothing_left(&machine).await;
+}
+
+#[tokio::test]
+async fn a_taken_port() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let machine = machine().with_env("TM_HTTP_LISTEN", &address);
+    let ran = machine.tm(["local", "start"]).await;
+    refused(&ran, 1, &["failed to listen", &address, "hint:", "--http-listen"]);
+    assert!(machine.processes().is_empty());
+}
+
+#[tokio::test]
+async fn a_corrupt_store() {
+    let machine = machine();
+    machine.tm_ok(["local", "start"]).await.expect("it starts");
+    machine.tm_ok(["local", "stop"]).await.expect("it stops");
+    fs_err::write(machine.state().join("store.redb"), "this is no database").expect("it writes");
+    let ran = machine.tm(["local", "start"]).await;
+    refused(&ran, 1, &["the engine did not start", "store", "hint:"]);
+}
+
+#[tokio::test]
+async fn an_engine_of_another_version() {
+    let machine = machine();
+    machine.tm_ok(["local", "start"]).await.expect("it starts");
+    let lock = machine.path().join("run/engine.lock");
+    let text = fs_err::read_to_string(&lock).expect("it reads");
+    let version = env!("CARGO_PKG_VERSION");
+    fs_err::write(&lock, text.replace(version, "0.0.7")).expect("it writes");
+    refused(&machine.tm(["get", "services"]).await, 1, &["0.0.7", version, "hint:", "tm local stop"]);
+    machine.tm_ok(["local", "stop"]).await.expect("any version can be stopped");
+}
+
+/// Interrupts `tm` once `marker` shows up in the engine's list of TaskRuns.
+async fn interrupt(machine: &Machine, args: &[&str]) -> Result<Ran> {
+    use std::time::Duration;
+
+    use anyhow::ensure;
+    use tm_testkit::machine::wait_for;
+    let child = machine.spawn(args)?;
+    let pid = child.id().expect("it runs").to_string();
+    wait_for("the build to begin", Duration::from_secs(30), async || {
+        let runs = machine.tm_ok(["get", "taskruns"]).await?;
+        ensure!(runs.contains("Running"), "{runs}");
+        Ok(())
+    })
+    .await?;
+    machine.run_ok("kill", ["-INT", &pid]).await?;
+    let output = tokio::time::timeout(Duration::from_secs(20), child.wait_with_output()).await??;
+    Ok(Ran {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+#[tokio::test]
+async fn ctrl_c_cancels_the_build() {
+    let machine = machine();
+    machine.tm_ok(["local", "start"]).await.expect("it starts");
+    let task = machine.path().join("slow.yaml");
+    let yaml = "apiVersion: tekton.dev/v1\nkind: Task\nmetadata: {name: slow}\nspec:\n  params: [{name: IMAGE}]\n  steps:\n    - {name: wait, image: tm.local/host, command: [sleep], args: ['300']}\n";
+    fs_err::write(&task, yaml).expect("it writes");
+    let source = folder(&machine, "source", &[("x", "y")]);
+    let task = task.display().to_string();
+    let args = ["deploy", "service", "a", "-f", &source, "--runtime", &task];
+    let ran = interrupt(&machine, &args).await.expect("it is interrupted");
+    assert_eq!(ran.code, 130, "{ran:?}");
+    nothing_left(&machine).await;
+}
+
+#[tokio::test]
+async fn payloads_and_handlers() {
+    if tools::find("curl").is_none() {
+        return;
+    }
+    let machine = machine();
+    let cases = [
+        ("echo", r#"printf %s "$event""#),
+        ("exits", "exit 3"),
+        ("loud", "head -c 1000000000 /dev/zero | tr '\\0' x >&2; echo 1"),
+    ];
+    for (name, body) in cases {
+        // `exit` must leave the script, not the subshell.
+        let folder = shell_function(&machine, name, body);
+        if name == "exits" {
+            let bootstrap = folder.join("bootstrap");
+            let script = fs_err::read_to_string(&bootstrap).expect("it reads");
+            fs_err::write(&bootstrap, script.replace("answer=$(exit 3)", "exit 3")).expect("it writes");
+        }
+        let folder = folder.display().to_string();
+        machine.tm_ok(["deploy", "service", name, "-f", &folder, "--wait"]).await.expect("it deploys");
+    }
+    let call = async |name: &str, body: &str| machine.call(&format!("{name}.default"), body).await.expect("it answers");
+    let text = call("echo", "no JSON at all").await;
+    assert_eq!((text.status, text.body.as_str()), (200, "no JSON at all"), "passed through");
+    let large = call("echo", &"x".repeat(6 * 1024 * 1024 + 1)).await;
+    assert_eq!(large.status, 413, "{}", &large.body[..large.body.len().min(200)]);
+    let exits = call("exits", "{}").await;
+    assert_eq!(exits.header("x-amz-function-error"), Some("Unhandled"), "{exits:?}");
+    assert!(exits.body.contains("Runtime exited with error: exit status 3"), "{exits:?}");
+    let loud = call("loud", "{}").await;
+    assert_eq!((loud.status, loud.body.as_str()), (200, "1"), "a gigabyte of output does no harm");
+    let logs = machine.state().join("pods");
+    assert!(size_of(&logs) < 200 << 20, "{} bytes of logs", size_of(&logs));
+}
+
+fn size_of(folder: &std::path::Path) -> u64 {
+    let Ok(entries) = fs_err::read_dir(folder) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(data) if data.is_dir() => size_of(&entry.path()),
+            Ok(data) => data.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}

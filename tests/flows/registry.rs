@@ -1,0 +1,106 @@
+//! A registry of somebody else's, with a password: Debian's docker-registry and htpasswd.
+
+use std::{net::TcpListener, process::Stdio, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use tm_testkit::{
+    machine::{Machine, wait_for},
+    tools,
+};
+use tokio::process::{Child, Command};
+
+use crate::{machine, shell_function};
+
+/// A running registry; killed when dropped.
+struct Registry {
+    address: String,
+    _process: Child,
+}
+
+/// Starts it; `None` when the machine has none (which is said).
+async fn start(machine: &Machine) -> Result<Option<Registry>> {
+    let (Some(program), Some(htpasswd)) = (tools::find("docker-registry"), tools::find("htpasswd")) else {
+        return Ok(None);
+    };
+    let folder = machine.path().join("registry");
+    fs_err::create_dir_all(&folder)?;
+    let users = Command::new(htpasswd).args(["-nbB", "u", "p"]).output().await?;
+    fs_err::write(folder.join("htpasswd"), users.stdout)?;
+    // The port is free now; the registry takes none of its own choice.
+    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    let config = format!(
+        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {dir}/data}}}}\n\
+         http: {{addr: '{address}'}}\nauth: {{htpasswd: {{realm: test, path: {dir}/htpasswd}}}}\n",
+        dir = folder.display()
+    );
+    fs_err::write(folder.join("config.yml"), config)?;
+    let process = Command::new(program)
+        .arg("serve")
+        .arg(folder.join("config.yml"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    wait_for("the registry", Duration::from_secs(20), async || {
+        tokio::net::TcpStream::connect(&address).await.context("it listens").map(drop)
+    })
+    .await?;
+    Ok(Some(Registry { address, _process: process }))
+}
+
+async fn set_auth(machine: &Machine, name: &str, registry: &str, password: &str) -> Result<()> {
+    let args = ["set", "registry-auth", name, "--registry", registry, "--username", "u", "--password", password];
+    machine.tm_ok(args).await.map(drop)
+}
+
+#[tokio::test]
+async fn deploys_through_a_registry_with_a_password() -> Result<()> {
+    if tools::find("curl").is_none() {
+        return Ok(());
+    }
+    let machine = machine();
+    let Some(registry) = start(&machine).await? else { return Ok(()) };
+    set_auth(&machine, "good", &registry.address, "p").await?;
+    let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
+    let args = ["deploy", "service", "hello", "-f", &folder, "--registry-secret", "good", "--wait"];
+    machine.tm_ok(args).await?;
+    let answer = machine.call("hello.default", "{}").await?;
+    ensure!(answer.body == "1", "{answer:?}");
+    let service = machine.tm_ok(["get", "service", "hello", "-o", "json"]).await?;
+    ensure!(service.contains(&format!("{}/u/hello@sha256:", registry.address)), "{service}");
+    ensure!(!service.contains("\"p\""), "no password anywhere");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_password_or_a_dead_registry_is_said_before_the_build() -> Result<()> {
+    if tools::find("curl").is_none() {
+        return Ok(());
+    }
+    let machine = machine();
+    let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
+    let deploy =
+        async |secret: &str| machine.tm(["deploy", "service", "hello", "-f", &folder, "--registry-secret", secret]).await;
+    let unset = deploy("unset").await;
+    ensure!(unset.code == 1 && unset.stderr.contains("there is no secret `unset`"), "{unset:?}");
+
+    set_auth(&machine, "dead", "127.0.0.1:1", "p").await?;
+    let dead = deploy("dead").await;
+    ensure!(dead.code == 1 && dead.stderr.contains("127.0.0.1:1"), "{dead:?}");
+    ensure!(!dead.stderr.contains("Uploading"), "the build began: {dead:?}");
+
+    if let Some(registry) = start(&machine).await? {
+        set_auth(&machine, "bad", &registry.address, "secret-and-wrong").await?;
+        let bad = deploy("bad").await;
+        ensure!(bad.code == 1 && bad.stderr.contains(&registry.address), "{bad:?}");
+        ensure!(bad.stderr.contains("hint:"), "{bad:?}");
+        ensure!(!bad.stderr.contains("Uploading"), "the build began: {bad:?}");
+        ensure!(!bad.stderr.contains("secret-and-wrong"), "the password is shown: {bad:?}");
+    }
+    let services = machine.tm(["get", "services"]).await;
+    ensure!(services.stderr.contains("No services found"), "{services:?}");
+    let runs = machine.tm(["get", "taskruns"]).await;
+    ensure!(runs.stderr.contains("No taskruns found"), "{runs:?}");
+    Ok(())
+}
