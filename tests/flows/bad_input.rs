@@ -72,7 +72,9 @@ async fn names_and_flags() {
 async fn runtimes() {
     let machine = machine();
     let source = folder(&machine, "source", &[("main.py", "def handler(e, c): return e\n")]);
-    let deploy = async |runtime: &str| machine.tm(["deploy", "service", "a", "-f", &source, "--runtime", runtime]).await;
+    let deploy = async |runtime: &str| {
+        machine.tm(["deploy", "service", "a", "-f", &source, "--runtime", runtime]).await
+    };
     refused(&deploy("pyton").await, 1, &["there is no runtime `pyton`", "did you mean `python`?"]);
     refused(&deploy("knative-java8-runtime").await, 1, &["Java is not available yet", "hint:"]);
     refused(&deploy("./no-task.yaml").await, 1, &["no-task.yaml", "hint:"]);
@@ -202,7 +204,9 @@ async fn payloads_and_handlers() {
         let folder = folder.display().to_string();
         machine.tm_ok(["deploy", "service", name, "-f", &folder, "--wait"]).await.expect("it deploys");
     }
-    let call = async |name: &str, body: &str| machine.call(&format!("{name}.default"), body).await.expect("it answers");
+    let call = async |name: &str, body: &str| {
+        machine.call(&format!("{name}.default"), body).await.expect("it answers")
+    };
     let text = call("echo", "no JSON at all").await;
     assert_eq!((text.status, text.body.as_str()), (200, "no JSON at all"), "passed through");
     let large = call("echo", &"x".repeat(6 * 1024 * 1024 + 1)).await;

@@ -82,7 +82,8 @@ async fn an_idle_function_has_no_process_and_the_next_call_starts_one() {
     let ingress = machine.functions().await.expect("it runs");
     assert_eq!(call(ingress, "hello.default", "{}").await.expect("it answers").body, "1");
     wait_for("scale to zero", LIMIT, async || {
-        let left: Vec<_> = machine.processes().into_iter().filter(|(_, line)| line.contains("runtime-shim")).collect();
+        let left: Vec<_> =
+            machine.processes().into_iter().filter(|(_, line)| line.contains("runtime-shim")).collect();
         ensure!(left.is_empty(), "{left:?}");
         Ok(())
     })

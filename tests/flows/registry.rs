@@ -50,7 +50,8 @@ async fn start(machine: &Machine) -> Result<Option<Registry>> {
 }
 
 async fn set_auth(machine: &Machine, name: &str, registry: &str, password: &str) -> Result<()> {
-    let args = ["set", "registry-auth", name, "--registry", registry, "--username", "u", "--password", password];
+    let args =
+        ["set", "registry-auth", name, "--registry", registry, "--username", "u", "--password", password];
     machine.tm_ok(args).await.map(drop)
 }
 
@@ -80,8 +81,9 @@ async fn a_wrong_password_or_a_dead_registry_is_said_before_the_build() -> Resul
     }
     let machine = machine();
     let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
-    let deploy =
-        async |secret: &str| machine.tm(["deploy", "service", "hello", "-f", &folder, "--registry-secret", secret]).await;
+    let deploy = async |secret: &str| {
+        machine.tm(["deploy", "service", "hello", "-f", &folder, "--registry-secret", secret]).await
+    };
     let unset = deploy("unset").await;
     ensure!(unset.code == 1 && unset.stderr.contains("there is no secret `unset`"), "{unset:?}");
 

@@ -185,14 +185,20 @@ async fn wait_for_signal() -> std::io::Result<()> {
     Ok(())
 }
 
-/// What runs. Two stages: what takes work ends before what does it.
+/// What runs, in the order in which it ends: what takes work, what does it, and last the API both talk through.
 struct Engine {
     api: Api,
-    intake: CancellationToken,
-    work: CancellationToken,
-    intake_tasks: JoinSet<()>,
-    work_tasks: JoinSet<()>,
+    intake: Stage,
+    node: Stage,
+    listeners: Stage,
     isolation: &'static str,
+}
+
+/// Tasks that end together.
+#[derive(Default)]
+struct Stage {
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
 }
 
 // === impl Engine ===
@@ -223,43 +229,53 @@ impl Engine {
         api.set_node(Arc::clone(&kubelet) as _);
         kubelet.recover().await.map_err(|error| EngineError::Publish(Box::new(error)))?;
 
-        let (intake, work) = (CancellationToken::new(), CancellationToken::new());
+        let (mut intake, mut node, mut served) = (Stage::default(), Stage::default(), Stage::default());
         let (autoscaler, wishes) = Autoscaler::new();
         let table = Arc::new(Table::default());
         let domain = Domain { name: settings.domain.clone(), port: running.functions.port() };
         let context = Context { client: client.clone(), images, autoscaler: Arc::clone(&autoscaler), domain };
 
-        let mut work_tasks = JoinSet::new();
-        work_tasks.spawn(kubelet.run(work.clone()));
-        work_tasks.spawn(serve_api(api.clone(), listeners.socket, work.clone()));
+        node.run(|stop| kubelet.run(stop));
+        served.run(|stop| serve_api(api.clone(), listeners.socket, stop));
         let access = kubectl::open(paths, running)?;
-        work_tasks.spawn(kubectl::serve(api.clone(), listeners.api, access, work.clone()));
-        let mut intake_tasks = JoinSet::new();
-        intake_tasks.spawn(controllers::run(Arc::new(context), wishes, intake.clone()));
-        intake_tasks.spawn(Arc::clone(&autoscaler).run(intake.clone()));
-        intake_tasks.spawn(follow(client, Arc::clone(&table), Arc::clone(&autoscaler), intake.clone()));
+        served.run(|stop| kubectl::serve(api.clone(), listeners.api, access, stop));
+        intake.run(|stop| controllers::run(Arc::new(context), wishes, stop));
+        intake.run(|stop| Arc::clone(&autoscaler).run(stop));
+        intake.run(|stop| follow(client, Arc::clone(&table), Arc::clone(&autoscaler), stop));
         let ingress = Ingress::new(table, autoscaler);
-        intake_tasks.spawn(ingress.serve(Listener::Tcp(listeners.functions), intake.clone()));
-        intake_tasks.spawn(serve_registry(storage, listeners.registry, intake.clone()));
-        Ok(Self { api, intake, work, intake_tasks, work_tasks, isolation })
+        intake.run(|stop| ingress.serve(Listener::Tcp(listeners.functions), stop));
+        intake.run(|stop| serve_registry(storage, listeners.registry, stop));
+        Ok(Self { api, intake, node, listeners: served, isolation })
     }
 
     async fn stop(mut self) {
         tracing::info!("the engine stops");
-        self.intake.cancel();
-        join("intake", &mut self.intake_tasks).await;
-        self.work.cancel();
-        join("work", &mut self.work_tasks).await;
+        self.intake.end("intake").await;
+        self.node.end("node").await;
+        // Ends watches and execs, which would keep the listeners from draining.
         if timeout(STOP_LIMIT, self.api.stop()).await.is_err() {
             tracing::error!("the API did not end in time");
         }
+        self.listeners.end("listeners").await;
     }
 }
 
-async fn join(what: &str, tasks: &mut JoinSet<()>) {
-    let all = async { while tasks.join_next().await.is_some() {} };
-    if timeout(STOP_LIMIT, all).await.is_err() {
-        tracing::error!(what, "tasks did not end in time");
+// === impl Stage ===
+
+impl Stage {
+    fn run<F>(&mut self, make: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.tasks.spawn(make(self.stop.clone()));
+    }
+
+    async fn end(&mut self, what: &str) {
+        self.stop.cancel();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if timeout(STOP_LIMIT, all).await.is_err() {
+            tracing::error!(what, "tasks did not end in time");
+        }
     }
 }
 

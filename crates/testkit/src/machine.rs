@@ -145,12 +145,22 @@ impl Machine {
     ///
     /// # Errors
     /// With everything it printed when it fails.
-    pub async fn run_ok<S: AsRef<OsStr>>(&self, program: &str, args: impl IntoIterator<Item = S>) -> Result<String> {
+    pub async fn run_ok<S: AsRef<OsStr>>(
+        &self,
+        program: &str,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<String> {
         let mut command = self.command(program);
         command.args(args);
         let output = timeout(COMMAND_LIMIT, command.output()).await.context("it ends in time")??;
         let ran = Ran::of(&output);
-        ensure!(ran.code == 0, "{program}: exit code {}\nstdout: {}\nstderr: {}", ran.code, ran.stdout, ran.stderr);
+        ensure!(
+            ran.code == 0,
+            "{program}: exit code {}\nstdout: {}\nstderr: {}",
+            ran.code,
+            ran.stdout,
+            ran.stderr
+        );
         Ok(ran.stdout)
     }
 
@@ -247,8 +257,9 @@ pub async fn call(ingress: SocketAddr, host: &str, body: &str) -> Result<Answer>
     let response = request.send().await.with_context(|| format!("a call of {host}"))?;
     let status = response.status().as_u16();
     let headers = response.headers().iter();
-    let headers =
-        headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned())).collect();
+    let headers = headers
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()))
+        .collect();
     Ok(Answer { status, headers, body: response.text().await? })
 }
 

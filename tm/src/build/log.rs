@@ -69,7 +69,8 @@ impl BuildLog {
 
     /// The error of a failed build; its log is shown.
     pub(super) async fn explain(&mut self, status: &TaskRunStatus, failure: &str) -> anyhow::Error {
-        let failed = status.steps.iter().find(|step| step.terminated.as_ref().is_some_and(|end| end.exit_code != 0));
+        let failed =
+            status.steps.iter().find(|step| step.terminated.as_ref().is_some_and(|end| end.exit_code != 0));
         if self.kept.is_empty()
             && let (Some(pod), Some(step)) = (&status.pod_name, failed)
         {
@@ -93,7 +94,12 @@ async fn follow_all(pods: Api<Pod>, pod: String, containers: Vec<String>, lines:
 
 /// Follows one container to its end. A container that has not begun is asked again: in a pod of Tekton's all begin
 /// together, in the engine's one after the other. An error means that nobody reads any more.
-async fn follow_one(pods: &Api<Pod>, pod: &str, container: &str, lines: &mpsc::Sender<String>) -> Result<(), ()> {
+async fn follow_one(
+    pods: &Api<Pod>,
+    pod: &str,
+    container: &str,
+    lines: &mpsc::Sender<String>,
+) -> Result<(), ()> {
     let params = LogParams { container: Some(container.into()), follow: true, ..LogParams::default() };
     loop {
         match pods.log_stream(pod, &params).await {

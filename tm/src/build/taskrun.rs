@@ -9,7 +9,9 @@ use serde_json::Map;
 use tm_resources::{
     labels,
     target::param_override,
-    tekton::{Param, ParamSpec, Step, Task, TaskRun, TaskRunSpec, TaskSpec, WorkspaceBinding, WorkspaceDeclaration},
+    tekton::{
+        Param, ParamSpec, Step, Task, TaskRun, TaskRunSpec, TaskSpec, WorkspaceBinding, WorkspaceDeclaration,
+    },
 };
 
 use crate::{registry::Destination, runtime::Runtime, settings::ServiceSettings};
@@ -109,9 +111,18 @@ impl Plan {
     /// The command that takes the source; digest and length are added per upload.
     pub(crate) fn unpack_command(&self, uid: &str) -> Vec<String> {
         let resolve = |text: &str| text.replace("$(workspaces.source.path)", "/workspace/source");
-        ["build-tasks", "unpack", "--dir", &resolve(&self.folder), "--state", &resolve(&self.state), "--token", uid]
-            .map(str::to_owned)
-            .to_vec()
+        [
+            "build-tasks",
+            "unpack",
+            "--dir",
+            &resolve(&self.folder),
+            "--state",
+            &resolve(&self.state),
+            "--token",
+            uid,
+        ]
+        .map(str::to_owned)
+        .to_vec()
     }
 }
 
@@ -134,13 +145,22 @@ fn params(
     given: &BTreeMap<String, String>,
     config: &BTreeMap<String, String>,
 ) -> Vec<Param> {
-    let value = |declared: &str| given.get(declared).map(String::as_str).or_else(|| param_override(config, name, declared));
+    let value = |declared: &str| {
+        given.get(declared).map(String::as_str).or_else(|| param_override(config, name, declared))
+    };
     task.params.iter().filter_map(|spec| Some(Param::string(&spec.name, value(&spec.name)?))).collect()
 }
 
 fn receiver(folder: &str, state: &str, limit: Duration) -> Step {
     let args = [
-        "receive", "--dir", folder, "--state", state, "--token", "$(context.taskRun.uid)", "--timeout",
+        "receive",
+        "--dir",
+        folder,
+        "--state",
+        state,
+        "--token",
+        "$(context.taskRun.uid)",
+        "--timeout",
         &format!("{}s", limit.as_secs()),
     ];
     Step {
@@ -210,8 +230,11 @@ pub(crate) fn object(plan: &Plan) -> TaskRun {
         labels: Some(labels),
         ..ObjectMeta::default()
     };
-    let workspace =
-        WorkspaceBinding { name: WORKSPACE.into(), empty_dir: Some(Map::new()), ..WorkspaceBinding::default() };
+    let workspace = WorkspaceBinding {
+        name: WORKSPACE.into(),
+        empty_dir: Some(Map::new()),
+        ..WorkspaceBinding::default()
+    };
     let spec = TaskRunSpec {
         task_spec: Some(plan.task.clone()),
         params: plan.params.clone(),
@@ -234,9 +257,12 @@ mod tests {
             reference: "tm.local/default/a".into(),
             secret: secret.map(str::to_owned),
         };
-        let args = crate::cli::command().try_get_matches_from(["tm", "deploy", "service", "a"]).expect("it parses");
+        let args =
+            crate::cli::command().try_get_matches_from(["tm", "deploy", "service", "a"]).expect("it parses");
         let cli = <crate::cli::Cli as clap::FromArgMatches>::from_arg_matches(&args).expect("it parses");
-        let crate::cli::Command::Deploy(crate::cli::Deploy::Service(args)) = cli.command else { panic!("deploy") };
+        let crate::cli::Command::Deploy(crate::cli::Deploy::Service(args)) = cli.command else {
+            panic!("deploy")
+        };
         let settings = ServiceSettings::of(*args).expect("it is sound");
         let config = BTreeMap::from([("BASE_IMAGE".to_owned(), "tm.local/host".to_owned())]);
         Plan::new(&settings, "default", runtime, destination, &config, false).expect("it is sound")
@@ -247,7 +273,8 @@ mod tests {
         let run = object(&plan(None));
         let task = run.spec.task_spec.expect("it is inline");
         assert_eq!(task.steps[0].name, RECEIVER);
-        let value = |name: &str| run.spec.params.iter().find(|param| param.name == name).map(|param| &param.value);
+        let value =
+            |name: &str| run.spec.params.iter().find(|param| param.name == name).map(|param| &param.value);
         assert_eq!(value("BASE_IMAGE"), Some(&"tm.local/host".into()));
         assert_eq!(value("IMAGE"), Some(&"127.0.0.1:3002/default/a:t".into()));
         assert_eq!(value("HANDLER"), None);
@@ -256,7 +283,8 @@ mod tests {
     #[test]
     fn only_steps_that_talk_to_the_registry_see_credentials() {
         let task = object(&plan(Some("s"))).spec.task_spec.expect("it is inline");
-        let with: Vec<_> = task.steps.iter().filter(|step| !step.volume_mounts.is_empty()).map(|s| &s.name).collect();
+        let with: Vec<_> =
+            task.steps.iter().filter(|step| !step.volume_mounts.is_empty()).map(|s| &s.name).collect();
         assert_eq!(with, [CHECK_STEP, PUSHING_STEP]);
     }
 }

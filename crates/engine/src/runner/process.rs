@@ -1,7 +1,7 @@
 //! Containers as plain processes of this machine: `tm sandbox` around each command.
 //!
 //! With namespaces the helper's process is the container: killing it ends everything inside. Without them the container
-//! is a process group, and the paths AWS and Tekton use are translated to the pod's folders (see [`Translation`]).
+//! is a process group, and the paths AWS and Tekton use are translated to the pod's folders (see `Translation`).
 
 use std::{
     path::{Path, PathBuf},
