@@ -7,6 +7,7 @@ fn tm(line: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_tm"))
         .args(line.split_whitespace())
         .env_clear()
+        .env("HOME", "/nonexistent")
         .env("NO_COLOR", "1")
         .env("COLUMNS", "100")
         .output()
@@ -49,5 +50,5 @@ snapshots! {
     bad_duration: "deploy service a --build-timeout never",
     no_source: "deploy service a -f ./nowhere",
     password_missing: "set registry-auth r --registry h --username u",
-    no_home: "local status",
+    no_engine: "local status",
 }

@@ -23,7 +23,7 @@ Without a kubeconfig that names a cluster, tm uses the engine it brings along an
 
 /// Runs AWS Lambda functions on your own machines
 #[derive(Debug, Parser)]
-#[command(name = "tm", version, disable_version_flag = false, after_help = EXIT_CODES, propagate_version = false)]
+#[command(name = "tm", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -33,6 +33,7 @@ pub(crate) struct Cli {
 
 /// Flags of every command.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// Kubeconfig; before ~/.tm/config.json, $KUBECONFIG, ~/.kube/config and the pod's own
     #[arg(long, global = true, env = "TM_CONFIG", value_name = "FILE")]
@@ -69,11 +70,10 @@ pub(crate) struct Global {
 /// Format of objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
-    /// YAML.
+    // Plain comments: doc comments would make clap print every `--help` in its long form.
     Yaml,
-    /// JSON.
     Json,
-    /// `kind/name` lines.
+    // `kind/name` lines.
     Name,
 }
 

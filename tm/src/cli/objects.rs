@@ -5,22 +5,16 @@ use clap::{Args, ValueEnum};
 /// Kinds of objects tm knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
-    /// Knative Services.
     #[value(aliases = ["services", "svc", "ksvc"])]
     Service,
-    /// Knative Configurations.
     #[value(aliases = ["configurations", "config"])]
     Configuration,
-    /// Knative Revisions.
     #[value(aliases = ["revisions", "rev"])]
     Revision,
-    /// Knative Routes.
     #[value(aliases = ["routes", "rt"])]
     Route,
-    /// Tekton Tasks.
     #[value(alias = "tasks")]
     Task,
-    /// Tekton TaskRuns.
     #[value(aliases = ["taskruns", "tr"])]
     Taskrun,
 }
