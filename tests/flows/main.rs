@@ -3,6 +3,7 @@
 mod bad_input;
 mod deploy;
 mod examples;
+mod hardening;
 mod lifecycle;
 mod registry;
 

@@ -77,11 +77,34 @@ impl Autoscaler {
                 () = stop.cancelled() => return,
                 _ = tick.tick() => {}
             }
-            let gates: Vec<Arc<Gate>> =
-                self.gates.lock().expect("no holder of this lock panics").values().cloned().collect();
-            for gate in gates {
+            for gate in self.gates() {
                 gate.tick();
             }
         }
+    }
+
+    /// All gates. Those that a request for a Revision that is not there has made go.
+    fn gates(&self) -> Vec<Arc<Gate>> {
+        let mut gates = self.gates.lock().expect("no holder of this lock panics");
+        gates.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_idle_stranger());
+        gates.values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn gates_of_deleted_revisions_go_and_strangers_do_not_stay() {
+        let (autoscaler, _wishes) = Autoscaler::new();
+        let named = |name: &str| RevisionRef { namespace: "default".into(), name: name.into() };
+        autoscaler.configure(&named("known"), &Revision::default(), true);
+        let held = autoscaler.gate(&named("asked"));
+        drop(autoscaler.gate(&named("stranger")));
+        assert_eq!(autoscaler.gates().len(), 2);
+        drop(held);
+        autoscaler.forget(&named("known"));
+        assert!(autoscaler.gates().is_empty());
     }
 }

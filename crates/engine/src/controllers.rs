@@ -57,7 +57,7 @@ pub async fn run(context: Arc<Context>, scale: mpsc::Receiver<RevisionRef>, stop
     let services = Controller::new(Api::<Service>::all(client.clone()), config())
         .owns(Api::<Configuration>::all(client.clone()), config())
         .owns(Api::<Route>::all(client.clone()), config());
-    tasks.spawn(drive("service", services, service::reconcile, Arc::clone(&context), stop.clone()));
+    tasks.spawn(drive("service", services, service::reconcile, nothing, Arc::clone(&context), stop.clone()));
 
     let configurations = Controller::new(Api::<Configuration>::all(client.clone()), config())
         .owns(Api::<Revision>::all(client.clone()), config());
@@ -65,6 +65,7 @@ pub async fn run(context: Arc<Context>, scale: mpsc::Receiver<RevisionRef>, stop
         "configuration",
         configurations,
         configuration::reconcile,
+        nothing,
         Arc::clone(&context),
         stop.clone(),
     ));
@@ -74,18 +75,20 @@ pub async fn run(context: Arc<Context>, scale: mpsc::Receiver<RevisionRef>, stop
     let revisions = Controller::new(Api::<Revision>::all(client.clone()), config())
         .owns(Api::<Pod>::all(client.clone()), config().labels(tm_resources::labels::serving::REVISION))
         .reconcile_on(wished);
-    tasks.spawn(drive("revision", revisions, revision::reconcile, Arc::clone(&context), stop.clone()));
+    let gone = {
+        let autoscaler = Arc::clone(&context.autoscaler);
+        move |namespace: String, name: String| autoscaler.forget(&RevisionRef { namespace, name })
+    };
+    tasks.spawn(drive("revision", revisions, revision::reconcile, gone, Arc::clone(&context), stop.clone()));
 
-    let routes = Controller::new(Api::<Route>::all(client.clone()), config()).watches(
-        Api::<Configuration>::all(client.clone()),
-        config(),
-        route::of_configuration,
-    );
-    tasks.spawn(drive("route", routes, route::reconcile, Arc::clone(&context), stop.clone()));
+    let routes = Controller::new(Api::<Route>::all(client.clone()), config())
+        .watches(Api::<Configuration>::all(client.clone()), config(), route::of_configuration)
+        .watches(Api::<Revision>::all(client.clone()), config(), route::of_revision);
+    tasks.spawn(drive("route", routes, route::reconcile, nothing, Arc::clone(&context), stop.clone()));
 
     let runs = Controller::new(Api::<TaskRun>::all(client.clone()), config())
         .owns(Api::<Pod>::all(client), config().labels(tm_resources::labels::tekton::TASK_RUN));
-    tasks.spawn(drive("taskrun", runs, taskrun::reconcile, context, stop));
+    tasks.spawn(drive("taskrun", runs, taskrun::reconcile, nothing, context, stop));
 
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {
@@ -94,11 +97,15 @@ pub async fn run(context: Arc<Context>, scale: mpsc::Receiver<RevisionRef>, stop
     }
 }
 
-/// Runs one controller and logs what goes wrong.
+/// What most controllers do about an object that is gone.
+fn nothing(_namespace: String, _name: String) {}
+
+/// Runs one controller and logs what goes wrong; `gone` hears namespace and name of each object that was deleted.
 async fn drive<K, F, Fut>(
     name: &'static str,
     controller: Controller<K>,
     reconcile: F,
+    gone: impl Fn(String, String),
     context: Arc<Context>,
     stop: CancellationToken,
 ) where
@@ -111,11 +118,12 @@ async fn drive<K, F, Fut>(
     controller
         .graceful_shutdown_on(async move { stop.cancelled().await })
         .run(reconcile, on_error, context)
-        .for_each(|result| async move {
+        .for_each(|result| {
             match result {
                 Ok(_) => {}
-                // The object was deleted while it waited for its turn.
-                Err(ControllerError::ObjectNotFound(_)) => {}
+                Err(ControllerError::ObjectNotFound(object)) => {
+                    gone(object.namespace.unwrap_or_default(), object.name)
+                }
                 Err(error) if conflict(&error) => {
                     tracing::debug!(name, %error, "a write was stale; it is repeated")
                 }
@@ -123,6 +131,7 @@ async fn drive<K, F, Fut>(
                     tracing::warn!(name, error = &error as &dyn std::error::Error, "reconciliation failed")
                 }
             }
+            std::future::ready(())
         })
         .await;
 }

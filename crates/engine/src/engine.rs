@@ -233,7 +233,13 @@ impl Engine {
         let (autoscaler, wishes) = Autoscaler::new();
         let table = Arc::new(Table::default());
         let domain = Domain { name: settings.domain.clone(), port: running.functions.port() };
-        let context = Context { client: client.clone(), images, autoscaler: Arc::clone(&autoscaler), domain };
+        let context = Context {
+            client: client.clone(),
+            images,
+            autoscaler: Arc::clone(&autoscaler),
+            domain,
+            began: jiff::Timestamp::now(),
+        };
 
         node.run(|stop| kubelet.run(stop));
         served.run(|stop| serve_api(api.clone(), listeners.socket, stop));

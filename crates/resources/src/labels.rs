@@ -20,6 +20,10 @@ pub mod serving {
     pub const ROUTE: &str = "serving.knative.dev/route";
     /// `active` while a Route points at the Revision, `reserve` otherwise.
     pub const ROUTING_STATE: &str = "serving.knative.dev/routingState";
+    /// How long a Revision may take to become ready, a Go duration.
+    pub const PROGRESS_DEADLINE: &str = "serving.knative.dev/progress-deadline";
+    /// `true` keeps an old Revision from being collected.
+    pub const NO_GC: &str = "serving.knative.dev/no-gc";
     /// User that made the object; immutable.
     pub const CREATOR: &str = "serving.knative.dev/creator";
     /// User that changed the spec last.

@@ -53,14 +53,22 @@ pub fn revision(configuration: &str, generation: i64) -> String {
     child(configuration, &format!("-{generation:05}"))
 }
 
-/// `parent + suffix`, shortened so that it stays a DNS label. Clients never compute such a name; they read it.
+/// `parent + suffix`; a parent that is too long is cut and a hash of it put in, so that two long names that begin alike
+/// have different children (Knative: `ChildName`). Clients never compute such a name; they read it.
 pub fn child(parent: &str, suffix: &str) -> String {
-    let keep = LABEL_MAX.saturating_sub(suffix.len());
-    let mut head: String = parent.chars().take(keep).collect();
-    while head.ends_with(['-', '.']) {
-        head.pop();
+    if parent.len() + suffix.len() <= LABEL_MAX {
+        return format!("{parent}{suffix}");
     }
-    head + suffix
+    let hash = format!("-{:016x}", fnv(parent.as_bytes()));
+    let keep = LABEL_MAX.saturating_sub(suffix.len() + hash.len());
+    let head: String = parent.chars().take(keep).collect();
+    format!("{}{hash}{suffix}", head.trim_end_matches(['-', '.']))
+}
+
+/// FNV-1a: short and the same everywhere; nobody gains from a collision in a namespace of their own.
+fn fnv(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 /// `count` random characters as `metadata.generateName` uses them: no vowels, nothing that is easily misread.
@@ -96,5 +104,9 @@ mod tests {
     fn children_stay_labels() {
         assert_eq!(revision("hello", 3), "hello-00003");
         assert!(child(&"a".repeat(80), "-pod").len() <= LABEL_MAX);
+        let long = |end: &str| revision(&format!("{}{end}", "a".repeat(60)), 1);
+        assert_ne!(long("-b"), long("-c"));
+        assert_eq!(dns1035(&long("-b")), Ok(long("-b").as_str()));
+        assert_eq!(child(&"a".repeat(59), "-pod").len(), LABEL_MAX);
     }
 }

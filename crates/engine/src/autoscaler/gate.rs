@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -30,6 +30,8 @@ pub struct Endpoint {
     /// Where it listens.
     pub address: SocketAddr,
     in_flight: AtomicU32,
+    /// It refused a connection; not chosen until the next tick.
+    condemned: AtomicBool,
 }
 
 /// Why a request did not get in.
@@ -63,6 +65,8 @@ pub struct Gate {
 #[derive(Debug)]
 struct State {
     policy: Policy,
+    /// Whether the Revision controller has seen this Revision.
+    configured: bool,
     ready_once: bool,
     endpoints: Vec<Arc<Endpoint>>,
     load: Load,
@@ -76,14 +80,17 @@ pub struct Permit {
 }
 
 /// A request counted from its arrival on, whether it waits or runs.
-struct Counted(Arc<Gate>);
+struct Counted(Option<Arc<Gate>>);
+
+/// A request in the queue: leaves it however its waiting ends, also when its caller hangs up.
+struct Queued<'a>(&'a Gate);
 
 // === impl Endpoint ===
 
 impl Endpoint {
     /// A pod that listens there.
     pub fn new(pod: &str, address: SocketAddr) -> Self {
-        Self { pod: pod.into(), address, in_flight: AtomicU32::new(0) }
+        Self { pod: pod.into(), address, in_flight: AtomicU32::new(0), condemned: AtomicBool::new(false) }
     }
 }
 
@@ -91,8 +98,13 @@ impl Endpoint {
 
 impl Gate {
     pub(super) fn new(revision: RevisionRef, wishes: mpsc::Sender<RevisionRef>) -> Self {
-        let state =
-            State { policy: Policy::default(), ready_once: false, endpoints: Vec::new(), load: Load::new() };
+        let state = State {
+            policy: Policy::default(),
+            configured: false,
+            ready_once: false,
+            endpoints: Vec::new(),
+            load: Load::new(),
+        };
         Self {
             revision,
             wishes,
@@ -124,11 +136,24 @@ impl Gate {
         let least = policy.clamp(self.desired.load(Ordering::Relaxed));
         self.desired.store(least, Ordering::Relaxed);
         state.policy = policy;
+        state.configured = true;
+    }
+
+    /// Whether nothing would be lost with this gate: nobody configured it, it has no pods and nobody is in it.
+    pub(super) fn is_idle_stranger(&self) -> bool {
+        let state = self.state();
+        !state.configured && state.endpoints.is_empty() && state.load.inside() == 0
     }
 
     /// Pods the Revision should have.
     pub fn desired(&self) -> u32 {
         self.desired.load(Ordering::Relaxed)
+    }
+
+    /// Number of ready pods.
+    #[cfg(test)]
+    pub(crate) fn running(&self) -> usize {
+        self.state().endpoints.len()
     }
 
     /// The ready pods, as the pod watcher sees them. Pods that stay keep their counters.
@@ -169,52 +194,52 @@ impl Gate {
         let limit = self.timeout();
         let deadline = Instant::now() + limit;
         self.state().load.enter();
-        let counted = Counted(Arc::clone(self));
+        let mut counted = Counted(Some(Arc::clone(self)));
         let endpoint = match self.try_pick() {
             Some(endpoint) => endpoint,
             None => self.wait(deadline, limit).await?,
         };
         // From here on the permit does what `Counted` did.
-        let gate = Arc::clone(&counted.0);
-        std::mem::forget(counted);
-        Ok(Permit { gate, endpoint })
+        counted.0 = None;
+        Ok(Permit { gate: Arc::clone(self), endpoint })
     }
 
     async fn wait(&self, deadline: Instant, limit: Duration) -> Result<Arc<Endpoint>, EnterError> {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_MAX {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _queued = Queued(self);
+        if before >= WAITING_MAX {
             return Err(EnterError::Full);
         }
         // A failure that was seen before this request is no answer to it: pods get another chance.
         let mut failure = self.failure.subscribe();
         failure.mark_unchanged();
-        let result = loop {
+        loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             if let Some(endpoint) = self.try_pick() {
-                break Ok(endpoint);
+                return Ok(endpoint);
             }
             if failure.has_changed().unwrap_or(false)
                 && let Some(reason) = failure.borrow_and_update().clone()
             {
-                break Err(EnterError::Failed(reason));
+                return Err(EnterError::Failed(reason));
             }
             self.wake();
             if timeout_at(deadline, changed).await.is_err() {
-                break Err(EnterError::TimedOut(limit));
+                return Err(EnterError::TimedOut(limit));
             }
-        };
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        result
+        }
     }
 
     /// The least busy pod with room; takes the place in it.
     fn try_pick(&self) -> Option<Arc<Endpoint>> {
         let state = self.state();
         let limit = state.policy.concurrency;
-        let free =
-            |endpoint: &&Arc<Endpoint>| limit == 0 || endpoint.in_flight.load(Ordering::Relaxed) < limit;
+        let free = |endpoint: &&Arc<Endpoint>| {
+            let room = limit == 0 || endpoint.in_flight.load(Ordering::Relaxed) < limit;
+            room && !endpoint.condemned.load(Ordering::Relaxed)
+        };
         let least =
             state.endpoints.iter().filter(free).min_by_key(|e| e.in_flight.load(Ordering::Relaxed))?;
         least.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -237,6 +262,7 @@ impl Gate {
 
     /// Looks at the figures once a second.
     pub(super) fn tick(&self) {
+        self.pardon();
         let wanted = {
             let mut state = self.state();
             state.load.tick();
@@ -249,6 +275,14 @@ impl Gate {
         let before = self.desired.swap(wanted, Ordering::Relaxed);
         if before != wanted || running != wanted {
             self.wish();
+        }
+    }
+
+    /// Pods that refused a connection get another chance: the pod watcher tells only of those that changed.
+    fn pardon(&self) {
+        let condemned = |endpoint: &Arc<Endpoint>| endpoint.condemned.swap(false, Ordering::Relaxed);
+        if self.state().endpoints.iter().filter(|endpoint| condemned(endpoint)).count() > 0 {
+            self.changed.notify_waiters();
         }
     }
 
@@ -294,9 +328,10 @@ impl Permit {
         self.endpoint.address
     }
 
-    /// Takes this pod out of the choice: it refused a connection. The pod watcher brings it back if it lives.
+    /// Takes this pod out of the choice until the next tick: it refused a connection. If it is gone for good, the pod
+    /// watcher says so.
     pub fn condemn(&self) {
-        self.gate.state().endpoints.retain(|endpoint| !Arc::ptr_eq(endpoint, &self.endpoint));
+        self.endpoint.condemned.store(true, Ordering::Relaxed);
     }
 }
 
@@ -308,7 +343,15 @@ impl Drop for Permit {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.leave(None);
+        if let Some(gate) = &self.0 {
+            gate.leave(None);
+        }
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -348,6 +391,35 @@ mod tests {
         let error = gate.enter().await.expect_err("there is no pod");
         assert_eq!(error, EnterError::TimedOut(Duration::from_secs(3)));
         assert_eq!(gate.state().load.inside(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_hangs_up_leaves_the_queue() {
+        let (gate, _wishes) = gate();
+        gate.configure(Policy::default(), true);
+        let waiting = tokio::time::timeout(Duration::from_secs(1), gate.enter());
+        assert!(waiting.await.is_err());
+        assert_eq!((gate.waiting.load(Ordering::Relaxed), gate.state().load.inside()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_got_in_keeps_no_gate_alive() {
+        let (gate, _wishes) = gate();
+        gate.configure(Policy::default(), true);
+        gate.set_endpoints([pod(7)]);
+        drop(gate.enter().await.expect("there is room"));
+        assert_eq!(Arc::strong_count(&gate), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_refused_once_is_tried_again() {
+        let (gate, _wishes) = gate();
+        gate.configure(Policy::default(), true);
+        gate.set_endpoints([pod(7)]);
+        gate.enter().await.expect("there is room").condemn();
+        assert!(gate.try_pick().is_none());
+        gate.tick();
+        assert!(gate.try_pick().is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -27,6 +27,8 @@ pub struct Context {
     pub autoscaler: Arc<Autoscaler>,
     /// What addresses of functions look like.
     pub domain: Domain,
+    /// When this engine began: deadlines do not run while there is none.
+    pub began: Timestamp,
 }
 
 /// A Revision by name.
@@ -92,6 +94,7 @@ impl Context {
         if old == new {
             return Ok(());
         }
+        remove_absent(&old, &mut new);
         let api: Api<K> = self.beside(object);
         let patch = json!({"metadata": {"resourceVersion": object.resource_version()}, "status": new});
         api.patch_status(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
@@ -118,6 +121,17 @@ impl Context {
 /// A reference that makes `owner` the controller of an object.
 pub(super) fn owned_by<K: Resource<DynamicType = ()>>(owner: &K) -> Vec<OwnerReference> {
     owner.controller_owner_ref(&()).into_iter().collect()
+}
+
+/// Makes `new` a merge patch from `old`: what is in the old one only must be named to go (RFC 7396).
+fn remove_absent(old: &Value, new: &mut Value) {
+    let (Some(old), Some(new)) = (old.as_object(), new.as_object_mut()) else { return };
+    for (key, before) in old {
+        match new.get_mut(key) {
+            Some(after) => remove_absent(before, after),
+            None => drop(new.insert(key.clone(), Value::Null)),
+        }
+    }
 }
 
 /// Takes the times of conditions whose status did not change from the old status; stamps the others with now.
@@ -148,6 +162,14 @@ mod tests {
         assert_eq!(domain.url(Some("v1"), "hello", "ns"), "http://v1-hello.ns.localhost:3000");
         let domain = Domain { port: 80, ..domain };
         assert_eq!(domain.url(None, "hello", "default"), "http://hello.default.localhost");
+    }
+
+    #[test]
+    fn what_a_new_status_lacks_is_removed() {
+        let old = json!({"a": 1, "b": {"c": 1, "d": 2}, "e": [1]});
+        let mut new = json!({"b": {"c": 3}, "e": []});
+        remove_absent(&old, &mut new);
+        assert_eq!(new, json!({"a": null, "b": {"c": 3, "d": null}, "e": []}));
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Revision: resolves the image, keeps as many pods as the autoscaler wants, and says whether the Revision works.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::{EnvVar, Pod, PodSpec};
+use k8s_openapi::{
+    api::core::v1::{EnvVar, Pod, PodSpec},
+    jiff::Timestamp,
+};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams, ObjectMeta, PostParams},
@@ -14,11 +17,20 @@ use tm_resources::{
 };
 
 use super::{Context, ReconcileError, RevisionRef, context::owned_by, service::summary};
+use crate::{autoscaler::parse_duration, runner::kubelet::chain};
 
 /// Port containers think they listen on (Knative's default); the kubelet chooses the real one.
 const DEFAULT_PORT: i32 = 8080;
+/// How long a new Revision may take to become ready (Knative: `config-deployment`), unless the annotation says.
+const PROGRESS_DEADLINE: Duration = Duration::from_secs(600);
+/// Pause before an image that could not be resolved is asked for again.
+const IMAGE_RETRY: Duration = Duration::from_secs(30);
+
+/// How Knative begins the message of a container that ended.
+const FAILED_WITH: &str = "Container failed with: ";
 
 /// What is wrong with the pods, in Knative's words.
+#[derive(Debug)]
 struct Trouble {
     condition: &'static str,
     reason: String,
@@ -41,18 +53,60 @@ pub(super) async fn reconcile(
         Err(message) => {
             let status = missing_image(&revision, &message);
             context.write_status(&*revision, revision.status.as_ref(), &status).await?;
-            return Ok(Action::await_change());
+            return Ok(Action::requeue(IMAGE_RETRY));
         }
     };
     let was_ready = is_ready(&revision);
     let gate = context.autoscaler.configure(&reference, &revision, was_ready);
+    let left = time_left(&revision, context.began).filter(|_| !was_ready);
+    // A Revision that was never ready in time gets no more pods (Knative scales it to zero).
+    let desired = if left == Some(Duration::ZERO) { 0 } else { gate.desired() };
     let pods = living_pods(&revision, &context).await?;
-    scale(&revision, &context, &pods, gate.desired(), &digests).await?;
-    let trouble = pods.iter().find_map(trouble);
+    scale(&revision, &context, &pods, desired, &digests).await?;
+    let trouble = pods.iter().find_map(trouble).or_else(|| late(left, &revision));
     gate.fail(trouble.as_ref().map(|trouble| format!("{}: {}", trouble.reason, trouble.message)));
-    let status = status_of(&revision, &pods, digests, trouble, gate.desired());
+    let status = status_of(&revision, &pods, digests, trouble, desired);
     context.write_status(&*revision, revision.status.as_ref(), &status).await?;
-    Ok(Action::await_change())
+    Ok(match left.filter(|left| !left.is_zero()) {
+        Some(left) => Action::requeue(left + Duration::from_secs(1)),
+        None => Action::await_change(),
+    })
+}
+
+/// What is left of the time to become ready; `None` for a Revision without a creation time.
+fn time_left(revision: &Revision, began: Timestamp) -> Option<Duration> {
+    let given = revision.annotations().get(labels::serving::PROGRESS_DEADLINE);
+    let limit = given.and_then(|text| parse_duration(text)).unwrap_or(PROGRESS_DEADLINE);
+    let from = revision.metadata.creation_timestamp.as_ref()?.0.max(began);
+    let age = Timestamp::now().duration_since(from);
+    Some(limit.saturating_sub(age.try_into().unwrap_or_default()))
+}
+
+/// Too late: what kept the pods from running says more than that, if it was said before they went.
+fn late(left: Option<Duration>, revision: &Revision) -> Option<Trouble> {
+    if left != Some(Duration::ZERO) {
+        return None;
+    }
+    let conditions = revision.status.iter().flat_map(|status| &status.conditions);
+    let parts =
+        |condition: &&Condition| ["ContainerHealthy", "ResourcesAvailable"].contains(&&*condition.type_);
+    let mut failed = conditions.filter(parts).filter(|condition| condition.status == ConditionStatus::False);
+    Some(match failed.next() {
+        Some(known) => Trouble {
+            condition: if known.type_ == "ContainerHealthy" {
+                "ContainerHealthy"
+            } else {
+                "ResourcesAvailable"
+            },
+            reason: known.reason.clone().unwrap_or_default(),
+            message: known.message.clone().unwrap_or_default().trim_start_matches(FAILED_WITH).to_owned(),
+        },
+        None => Trouble {
+            condition: "ResourcesAvailable",
+            reason: "ProgressDeadlineExceeded".into(),
+            message: "Initial scale was never achieved".into(),
+        },
+    })
 }
 
 fn is_ready(revision: &Revision) -> bool {
@@ -76,7 +130,10 @@ async fn digests(
         let image = container.image.as_deref().unwrap_or_default();
         let resolved =
             context.images.resolve(image, &reference.namespace, &secrets).await.map_err(|error| {
-                format!("Unable to fetch image \"{image}\": failed to resolve image to digest: {error}")
+                format!(
+                    "Unable to fetch image \"{image}\": failed to resolve image to digest: {}",
+                    chain(&error)
+                )
             })?;
         digests.push(ContainerDigest { name: container.name.clone(), image_digest: Some(resolved) });
     }
@@ -89,7 +146,9 @@ async fn living_pods(revision: &Revision, context: &Context) -> Result<Vec<Pod>,
     let selector = format!("{}={}", labels::serving::REVISION, revision.name_any());
     let mut living = Vec::new();
     for pod in api.list(&ListParams::default().labels(&selector)).await? {
-        if pod.metadata.deletion_timestamp.is_some() {
+        // Pods of a deleted Revision of the same name are not its.
+        let own = pod.owner_references().iter().any(|owner| Some(&owner.uid) == revision.uid().as_ref());
+        if !own || pod.metadata.deletion_timestamp.is_some() {
             continue;
         }
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
@@ -194,17 +253,23 @@ fn pod_ready(pod: &Pod) -> bool {
 /// What keeps a pod from running.
 fn trouble(pod: &Pod) -> Option<Trouble> {
     let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
-    let waiting = containers.iter().find_map(|container| container.state.as_ref()?.waiting.as_ref())?;
-    let reason = waiting.reason.clone().unwrap_or_default();
-    let message = waiting.message.clone().unwrap_or_default();
-    let condition = match reason.as_str() {
-        "CrashLoopBackOff" => "ContainerHealthy",
-        "ErrImagePull" | "ImagePullBackOff" | "CreateContainerConfigError" | "RunContainerError" => {
-            "ResourcesAvailable"
+    containers.iter().find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let message = waiting.message.clone().unwrap_or_default();
+        let reason = waiting.reason.clone()?;
+        let last = container.last_state.as_ref().and_then(|last| last.terminated.as_ref());
+        match (reason.as_str(), last) {
+            ("CrashLoopBackOff", Some(last)) => {
+                let reason = format!("ExitCode{}", last.exit_code);
+                Some(Trouble { condition: "ContainerHealthy", reason, message })
+            }
+            ("CrashLoopBackOff", None) => Some(Trouble { condition: "ContainerHealthy", reason, message }),
+            ("ErrImagePull" | "ImagePullBackOff" | "CreateContainerConfigError" | "RunContainerError", _) => {
+                Some(Trouble { condition: "ResourcesAvailable", reason, message })
+            }
+            _ => None,
         }
-        _ => return None,
-    };
-    Some(Trouble { condition, reason, message })
+    })
 }
 
 fn missing_image(revision: &Revision, message: &str) -> RevisionStatus {
@@ -232,7 +297,7 @@ fn status_of(
         _ if works => Condition::new(type_, ConditionStatus::True),
         Some(trouble) if trouble.condition == type_ => {
             let message = match type_ {
-                "ContainerHealthy" => format!("Container failed with: {}", trouble.message),
+                "ContainerHealthy" => format!("{FAILED_WITH}{}", trouble.message),
                 _ => trouble.message.clone(),
             };
             Condition::new(type_, ConditionStatus::False).because(&trouble.reason, &message)
@@ -258,5 +323,51 @@ fn status_of(
         actual_replicas: i64::try_from(ready_pods).ok(),
         desired_replicas: Some(i64::from(desired)),
         ..RevisionStatus::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use serde_json::json;
+
+    use super::*;
+
+    fn created(seconds_ago: i64, deadline: Option<&str>) -> Revision {
+        let mut revision = Revision::default();
+        let time = Timestamp::from_second(Timestamp::now().as_second() - seconds_ago).expect("a time");
+        revision.metadata.creation_timestamp = Some(Time(time));
+        revision.metadata.annotations =
+            deadline.map(|text| [(labels::serving::PROGRESS_DEADLINE.to_owned(), text.to_owned())].into());
+        revision
+    }
+
+    #[test]
+    fn a_revision_that_takes_too_long_fails() {
+        let time_left = |revision: &Revision| time_left(revision, Timestamp::UNIX_EPOCH);
+        assert!(time_left(&created(1, None)).is_some_and(|left| left > Duration::from_secs(590)));
+        assert_eq!(time_left(&created(601, None)), Some(Duration::ZERO));
+        assert_eq!(time_left(&created(31, Some("30s"))), Some(Duration::ZERO));
+        let revision = created(601, None);
+        let why = late(time_left(&revision), &revision).expect("it is late");
+        assert_eq!((why.condition, why.reason.as_str()), ("ResourcesAvailable", "ProgressDeadlineExceeded"));
+        let status = status_of(&revision, &[], Vec::new(), Some(why), 0);
+        let ready =
+            status.conditions.iter().find(|condition| condition.type_ == "Ready").expect("it is there");
+        assert_eq!(ready.text(), "ProgressDeadlineExceeded: Initial scale was never achieved");
+    }
+
+    #[test]
+    fn a_container_that_ended_is_named_by_its_exit_code() {
+        let pod: Pod = serde_json::from_value(json!({"status": {"containerStatuses": [
+            {"name": "side", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+             "state": {"running": {}}},
+            {"name": "main", "image": "i", "imageID": "", "ready": false, "restartCount": 1,
+             "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "boom"}},
+             "lastState": {"terminated": {"exitCode": 3}}},
+        ]}}))
+        .expect("a pod");
+        let found = trouble(&pod).expect("it is in trouble");
+        assert_eq!((found.condition, found.reason.as_str()), ("ContainerHealthy", "ExitCode3"));
     }
 }

@@ -6,6 +6,7 @@ use kube::{Api, ResourceExt, runtime::controller::Action, runtime::reflector::Ob
 use tm_resources::{
     Condition, ConditionStatus,
     condition::find,
+    labels,
     serving::{Addressable, Configuration, Revision, Route, RouteStatus, TrafficTarget},
 };
 
@@ -14,6 +15,12 @@ use super::{Context, ReconcileError, service::summary};
 /// The Route that may send to a Configuration: the one of the same name (a Service's).
 pub(super) fn of_configuration(configuration: Configuration) -> Option<ObjectRef<Route>> {
     Some(ObjectRef::new(&configuration.name_any()).within(&configuration.namespace()?))
+}
+
+/// The Route of the Service a Revision belongs to: a Revision it names may become ready, fail or be deleted.
+pub(super) fn of_revision(revision: Revision) -> Option<ObjectRef<Route>> {
+    let service = revision.labels().get(labels::serving::SERVICE)?;
+    Some(ObjectRef::new(service).within(&revision.namespace()?))
 }
 
 /// Why a target cannot be sent to.
@@ -48,9 +55,8 @@ async fn resolve(
     let (name, latest) = match (&target.revision_name, &target.configuration_name) {
         (Some(name), _) => {
             let revisions: Api<Revision> = context.beside(route);
-            if revisions.get_opt(name).await?.is_none() {
-                let message = format!("Revision \"{name}\" referenced in traffic not found.");
-                return Ok(Err(Missing { status: ConditionStatus::False, message }));
+            if let Some(missing) = not_ready(name, revisions.get_opt(name).await?.as_ref()) {
+                return Ok(Err(missing));
             }
             (name.clone(), false)
         }
@@ -73,6 +79,23 @@ async fn resolve(
         url,
         ..TrafficTarget::default()
     }))
+}
+
+/// Why a Revision that is named cannot be sent to.
+fn not_ready(name: &str, revision: Option<&Revision>) -> Option<Missing> {
+    let missing = |status, message| Some(Missing { status, message });
+    let Some(revision) = revision else {
+        let message = format!("Revision \"{name}\" referenced in traffic not found.");
+        return missing(ConditionStatus::False, message);
+    };
+    let conditions = revision.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    match find(conditions, "Ready").map(|ready| ready.status) {
+        Some(ConditionStatus::True) => None,
+        Some(ConditionStatus::False) => {
+            missing(ConditionStatus::False, format!("Revision \"{name}\" failed to become ready."))
+        }
+        _ => missing(ConditionStatus::Unknown, format!("Revision \"{name}\" is not yet ready.")),
+    }
 }
 
 async fn latest_ready(
@@ -140,5 +163,28 @@ fn status_of(
         address: Some(Addressable { url: Some(url.clone()) }),
         url: Some(url),
         traffic,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tm_resources::serving::RevisionStatus;
+
+    use super::*;
+
+    #[test]
+    fn only_ready_revisions_are_sent_to() {
+        let with = |status| Revision {
+            status: Some(RevisionStatus {
+                conditions: vec![Condition::new("Ready", status)],
+                ..RevisionStatus::default()
+            }),
+            ..Revision::default()
+        };
+        let status = |revision: Option<&Revision>| not_ready("r", revision).map(|missing| missing.status);
+        assert_eq!(status(None), Some(ConditionStatus::False));
+        assert_eq!(status(Some(&Revision::default())), Some(ConditionStatus::Unknown));
+        assert_eq!(status(Some(&with(ConditionStatus::False))), Some(ConditionStatus::False));
+        assert_eq!(status(Some(&with(ConditionStatus::True))), None);
     }
 }

@@ -2,6 +2,7 @@
 
 mod pod;
 mod progress;
+mod retry;
 mod substitute;
 
 use std::{sync::Arc, time::Duration};
@@ -49,6 +50,15 @@ pub(super) async fn reconcile(run: Arc<TaskRun>, context: Arc<Context>) -> Resul
     if timed_out(&run, &status) {
         let timeout = text_of(timeout_of(&run));
         let message = format!("TaskRun \"{}\" failed to finish within \"{timeout}\"", run.name_any());
+        if retry::left(&run, &status) {
+            if let Some(pod) = status.pod_name.clone() {
+                delete(&run, &pod, &context).await?;
+            }
+            let failed =
+                Condition::new("Succeeded", ConditionStatus::False).because("TaskRunTimeout", &message);
+            retry::begin(&mut status, &failed);
+            return write(&run, &status, &context).await;
+        }
         return stop(&run, status, "TaskRunTimeout", &message, &context).await;
     }
     let pod = match pod_of(&run, &status, &context).await? {
@@ -63,6 +73,14 @@ pub(super) async fn reconcile(run: Arc<TaskRun>, context: Arc<Context>) -> Resul
         },
     };
     progress::update(&mut status, &run, &pod);
+    if let Some(condition) = find(&status.conditions, "Succeeded").cloned()
+        && condition.status == ConditionStatus::False
+        && retry::left(&run, &status)
+    {
+        delete(&run, &pod.name_any(), &context).await?;
+        retry::begin(&mut status, &condition);
+        return write(&run, &status, &context).await;
+    }
     if let Some(condition) = find(&status.conditions, "Succeeded")
         && condition.status == ConditionStatus::False
         && progress::must_go(&pod)
@@ -85,7 +103,7 @@ async fn pod_of(
     context: &Context,
 ) -> Result<Option<Pod>, ReconcileError> {
     let api: Api<Pod> = context.beside(run);
-    let name = status.pod_name.clone().unwrap_or_else(|| pod::name(run));
+    let name = status.pod_name.clone().unwrap_or_else(|| pod::name(run, status));
     let found = api.get_opt(&name).await?;
     Ok(found.filter(|pod| pod.owner_references().iter().any(|owner| Some(&owner.uid) == run.uid().as_ref())))
 }
@@ -105,7 +123,7 @@ async fn begin(
         Ok(resolved) => resolved,
         Err(refused) => return Ok(Err(refused)),
     };
-    let pod = match pod::build(run, &task_name, &resolved) {
+    let pod = match pod::build(run, status, &task_name, &resolved) {
         Ok(pod) => pod,
         Err(refused) => return Ok(Err(refused)),
     };
@@ -117,11 +135,42 @@ async fn begin(
             let message = format!("failed to create task run pod \"{}\": {}", run.name_any(), error.message);
             return Ok(Err(Refused { reason: "PodCreationFailed", message }));
         }
-        Err(kube::Error::Api(error)) if error.reason == "AlreadyExists" => api.get(&pod::name(run)).await?,
+        Err(kube::Error::Api(error)) if error.reason == "AlreadyExists" => {
+            match taken(run, api.get_opt(&pod::name(run, status)).await?) {
+                Taken::Own(pod) => *pod,
+                Taken::Foreign => {
+                    let message =
+                        format!("failed to create task run pod \"{}\": {}", run.name_any(), error.message);
+                    return Ok(Err(Refused { reason: "PodCreationFailed", message }));
+                }
+                // It is tried again.
+                Taken::Leaving => return Err(kube::Error::Api(error).into()),
+            }
+        }
         Err(error) => return Err(error.into()),
     };
     status.pod_name = Some(created.name_any());
     Ok(Ok(created))
+}
+
+/// Whose pod has the name that a run's pod should have.
+enum Taken {
+    /// The run's own, made by a reconciliation whose status was not written.
+    Own(Box<Pod>),
+    /// That of an earlier run of the same name; it goes with its owner.
+    Leaving,
+    /// Somebody else's.
+    Foreign,
+}
+
+fn taken(run: &TaskRun, pod: Option<Pod>) -> Taken {
+    let Some(pod) = pod else { return Taken::Leaving };
+    let owners = pod.owner_references();
+    if owners.iter().any(|owner| Some(&owner.uid) == run.uid().as_ref()) {
+        return Taken::Own(Box::new(pod));
+    }
+    let namesake = owners.iter().any(|owner| owner.kind == "TaskRun" && owner.name == run.name_any());
+    if namesake || pod.metadata.deletion_timestamp.is_some() { Taken::Leaving } else { Taken::Foreign }
 }
 
 async fn task_of(
@@ -234,5 +283,21 @@ mod tests {
     fn durations_as_go_writes_them() {
         let text = |seconds| text_of(Some(Duration::from_secs(seconds)));
         assert_eq!((text(5).as_str(), text(600).as_str(), text(3600).as_str()), ("5s", "10m0s", "1h0m0s"));
+    }
+
+    #[test]
+    fn a_name_that_is_taken() {
+        let mut run = TaskRun::default();
+        run.metadata.name = Some("a".into());
+        run.metadata.uid = Some("1".into());
+        let pod = |uid: &str, kind: &str| {
+            let owner = serde_json::json!({"apiVersion": "v1", "kind": kind, "name": "a", "uid": uid});
+            let metadata = serde_json::json!({"name": "a-pod", "ownerReferences": [owner]});
+            serde_json::from_value::<Pod>(serde_json::json!({"metadata": metadata})).expect("a pod")
+        };
+        assert!(matches!(taken(&run, Some(pod("1", "TaskRun"))), Taken::Own(_)));
+        assert!(matches!(taken(&run, Some(pod("0", "TaskRun"))), Taken::Leaving));
+        assert!(matches!(taken(&run, Some(pod("0", "Job"))), Taken::Foreign));
+        assert!(matches!(taken(&run, None), Taken::Leaving));
     }
 }

@@ -105,7 +105,9 @@ async fn payload(body: Incoming) -> Result<(Option<Bytes>, Option<Payload>), Ref
 }
 
 fn outgoing(parts: &Parts, permit: &Permit, body: Payload) -> Request<Payload> {
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    // `OPTIONS *` has a path that is none.
+    let path = parts.uri.path_and_query().map(|path| path.as_str()).filter(|path| path.starts_with('/'));
+    let path = path.unwrap_or("/");
     let uri = Uri::builder()
         .scheme("http")
         .authority(permit.address().to_string())

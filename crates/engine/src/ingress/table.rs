@@ -1,7 +1,7 @@
 //! Routes and their shares, as the watcher sees them.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         RwLock,
         atomic::{AtomicU64, Ordering},
@@ -48,6 +48,11 @@ impl Table {
     /// Forgets a Route.
     pub(crate) fn remove(&self, name: &Name) {
         self.routes.write().expect("no holder of this lock panics").remove(name);
+    }
+
+    /// Forgets all Routes but those.
+    pub(crate) fn retain(&self, names: &HashSet<Name>) {
+        self.routes.write().expect("no holder of this lock panics").retain(|name, _| names.contains(name));
     }
 
     /// The Revision for a request to `host`; `None` when no Route has that name.

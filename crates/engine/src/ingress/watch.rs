@@ -1,7 +1,7 @@
 //! Follows Routes and pods of Revisions, and keeps the table and the gates up to date.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -25,6 +25,8 @@ use crate::{autoscaler::Autoscaler, controllers::RevisionRef, runner::kubelet::P
 #[derive(Default)]
 struct Pods {
     ready: HashMap<RevisionRef, BTreeMap<String, SocketAddr>>,
+    /// Pods before the list that is being read: what it does not name was deleted while nobody watched.
+    before: HashMap<RevisionRef, BTreeMap<String, SocketAddr>>,
 }
 
 /// Runs until `stop`.
@@ -38,11 +40,12 @@ pub(crate) async fn follow(
     let mut routes = watcher(Api::<Route>::all(client.clone()), Config::default()).default_backoff().boxed();
     let mut pods = watcher(Api::<Pod>::all(client), pod_config).default_backoff().boxed();
     let mut known = Pods::default();
+    let mut listed = HashSet::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             event = routes.next() => match event {
-                Some(Ok(event)) => on_route(event, &table),
+                Some(Ok(event)) => on_route(event, &table, &mut listed),
                 Some(Err(error)) => tracing::warn!(%error, "route watch failed; it is retried"),
                 None => return,
             },
@@ -55,13 +58,19 @@ pub(crate) async fn follow(
     }
 }
 
-fn on_route(event: Event<Route>, table: &Table) {
+/// `listed` are the names of the list that is being read.
+fn on_route(event: Event<Route>, table: &Table, listed: &mut HashSet<Name>) {
     let name =
         |route: &Route| Name { namespace: route.namespace().unwrap_or_default(), name: route.name_any() };
     match event {
-        Event::Apply(route) | Event::InitApply(route) => table.set(name(&route), &route),
+        Event::Apply(route) => table.set(name(&route), &route),
+        Event::InitApply(route) => {
+            table.set(name(&route), &route);
+            listed.insert(name(&route));
+        }
         Event::Delete(route) => table.remove(&name(&route)),
-        Event::Init | Event::InitDone => {}
+        Event::Init => listed.clear(),
+        Event::InitDone => table.retain(&std::mem::take(listed)),
     }
 }
 
@@ -72,8 +81,8 @@ impl Pods {
         let (pod, there) = match event {
             Event::Apply(pod) | Event::InitApply(pod) => (pod, true),
             Event::Delete(pod) => (pod, false),
-            Event::Init => return self.ready.clear(),
-            Event::InitDone => return,
+            Event::Init => return self.before = std::mem::take(&mut self.ready),
+            Event::InitDone => return self.listed(autoscaler),
         };
         let Some(revision) = pod.labels().get(REVISION) else { return };
         let revision = RevisionRef { namespace: pod.namespace().unwrap_or_default(), name: revision.clone() };
@@ -90,6 +99,14 @@ impl Pods {
             self.ready.remove(&revision);
         }
     }
+
+    /// Revisions whose pods are all gone since the last list.
+    fn listed(&mut self, autoscaler: &Autoscaler) {
+        for (revision, _) in std::mem::take(&mut self.before) {
+            let ready = self.ready.get(&revision).cloned().unwrap_or_default();
+            autoscaler.gate(&revision).set_endpoints(ready);
+        }
+    }
 }
 
 /// Where a ready pod that stays listens.
@@ -102,4 +119,52 @@ fn address_of(pod: &Pod) -> Option<SocketAddr> {
     let ip: IpAddr = status.pod_ip.as_ref()?.parse().ok()?;
     let port = pod.annotations().get(PORT)?.parse().ok()?;
     Some(SocketAddr::new(ip, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
+    use tm_resources::serving::{RouteStatus, TrafficTarget};
+
+    use super::*;
+
+    fn ready_pod(name: &str) -> Pod {
+        let mut pod = Pod::default();
+        pod.metadata.name = Some(name.into());
+        pod.metadata.namespace = Some("default".into());
+        pod.metadata.labels = Some(BTreeMap::from([(REVISION.into(), "r".into())]));
+        pod.metadata.annotations = Some(BTreeMap::from([(PORT.into(), "7".into())]));
+        let ready = PodCondition { type_: "Ready".into(), status: "True".into(), ..PodCondition::default() };
+        pod.status = Some(PodStatus {
+            pod_ip: Some("127.0.0.1".into()),
+            conditions: Some(vec![ready]),
+            ..PodStatus::default()
+        });
+        pod
+    }
+
+    #[tokio::test]
+    async fn what_a_new_list_does_not_name_is_gone() {
+        let (autoscaler, _wishes) = Autoscaler::new();
+        let revision = RevisionRef { namespace: "default".into(), name: "r".into() };
+        let mut pods = Pods::default();
+        pods.on_pod(Event::Apply(ready_pod("a")), &autoscaler);
+        assert_eq!(autoscaler.gate(&revision).running(), 1);
+        pods.on_pod(Event::Init, &autoscaler);
+        pods.on_pod(Event::InitDone, &autoscaler);
+        assert_eq!(autoscaler.gate(&revision).running(), 0);
+
+        let (table, mut listed) = (Table::default(), HashSet::new());
+        let target =
+            TrafficTarget { revision_name: Some("r".into()), percent: Some(100), ..Default::default() };
+        let mut route = Route::default();
+        route.metadata.name = Some("f".into());
+        route.metadata.namespace = Some("default".into());
+        route.status = Some(RouteStatus { traffic: vec![target], ..RouteStatus::default() });
+        on_route(Event::Apply(route), &table, &mut listed);
+        assert!(table.lookup("f.default").is_some());
+        on_route(Event::Init, &table, &mut listed);
+        on_route(Event::InitDone, &table, &mut listed);
+        assert!(table.lookup("f.default").is_none());
+    }
 }

@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use actor::chain;
 pub(crate) use results::TOO_LARGE;
 
 use bytes::Bytes;
@@ -79,6 +80,8 @@ type Deletion = watch::Receiver<Option<Duration>>;
 /// The watcher's side of the actors.
 struct Actors {
     deletions: HashMap<String, watch::Sender<Option<Duration>>>,
+    /// Pods of the list that is being read.
+    listed: HashSet<String>,
     tasks: JoinSet<String>,
 }
 
@@ -117,7 +120,7 @@ impl Kubelet {
         let events =
             watcher(Api::<Pod>::all(self.client.clone()), watcher::Config::default()).default_backoff();
         let mut events = std::pin::pin!(events);
-        let mut actors = Actors { deletions: HashMap::new(), tasks: JoinSet::new() };
+        let mut actors = Actors { deletions: HashMap::new(), listed: HashSet::new(), tasks: JoinSet::new() };
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -140,14 +143,14 @@ impl Kubelet {
 
     fn handle(self: &Arc<Self>, event: watcher::Event<Pod>, actors: &mut Actors, stop: &CancellationToken) {
         match event {
-            watcher::Event::Apply(pod) | watcher::Event::InitApply(pod) => self.applied(pod, actors, stop),
-            watcher::Event::Delete(pod) => {
-                let uid = pod.uid().unwrap_or_default();
-                if let Some(deletion) = actors.deletions.get(&uid) {
-                    deletion.send_replace(Some(Duration::ZERO));
-                }
+            watcher::Event::Apply(pod) => self.applied(pod, actors, stop),
+            watcher::Event::InitApply(pod) => {
+                actors.listed.extend(pod.uid());
+                self.applied(pod, actors, stop);
             }
-            watcher::Event::Init | watcher::Event::InitDone => {}
+            watcher::Event::Delete(pod) => actors.gone(&pod.uid().unwrap_or_default()),
+            watcher::Event::Init => actors.listed.clear(),
+            watcher::Event::InitDone => actors.all_but_listed_are_gone(),
         }
     }
 
@@ -156,8 +159,9 @@ impl Kubelet {
         let grace = grace_of(&pod);
         if let Some(deletion) = actors.deletions.get(&uid) {
             if grace.is_some() {
+                // `kubectl delete --now` shortens the grace of a pod that is going already.
                 deletion.send_if_modified(|known| {
-                    known.is_none() && {
+                    known.is_none_or(|known| grace < Some(known)) && {
                         *known = grace;
                         true
                     }
@@ -257,6 +261,25 @@ impl Kubelet {
             api.delete(&name, &DeleteParams::default().grace_period(0)).await?;
         }
         Ok(replaceable)
+    }
+}
+
+// === impl Actors ===
+
+impl Actors {
+    /// The pod's object is gone already: nothing is waited for.
+    fn gone(&self, uid: &str) {
+        if let Some(deletion) = self.deletions.get(uid) {
+            deletion.send_replace(Some(Duration::ZERO));
+        }
+    }
+
+    /// A new list was read: what it does not name was deleted while nobody watched.
+    fn all_but_listed_are_gone(&mut self) {
+        let listed = std::mem::take(&mut self.listed);
+        for uid in self.deletions.keys().filter(|uid| !listed.contains(*uid)) {
+            self.gone(uid);
+        }
     }
 }
 

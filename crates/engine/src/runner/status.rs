@@ -49,6 +49,8 @@ pub(super) struct ContainerRun {
     pub(super) image: String,
     pub(super) image_id: String,
     pub(super) state: State,
+    /// How its last run ended, when it is not the first.
+    pub(super) last: Option<State>,
     pub(super) ready: bool,
     pub(super) restarts: i32,
 }
@@ -79,6 +81,7 @@ impl ContainerRun {
             image: image.into(),
             image_id: String::new(),
             state: State::waiting("ContainerCreating"),
+            last: None,
             ready: false,
             restarts: 0,
         }
@@ -93,6 +96,7 @@ impl ContainerRun {
             started: Some(matches!(self.state, State::Running { .. })),
             restart_count: self.restarts,
             state: Some(container_state(&self.state)),
+            last_state: self.last.as_ref().map(container_state),
             ..ContainerStatus::default()
         }
     }

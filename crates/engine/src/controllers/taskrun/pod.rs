@@ -11,10 +11,10 @@ use serde_json::Value;
 use tm_resources::{
     labels::tekton as labels,
     names,
-    tekton::{Step, TaskRun, TaskSpec, WorkspaceBinding},
+    tekton::{Step, TaskRun, TaskRunStatus, TaskSpec, WorkspaceBinding},
 };
 
-use super::{Refused, substitute::mount_path};
+use super::{Refused, retry, substitute::mount_path};
 use crate::{
     controllers::context::owned_by,
     runner::kubelet::{MAY_FAIL, SCRIPT, SEQUENTIAL},
@@ -27,9 +27,12 @@ const SHEBANG: &str = "#!/bin/sh\nset -e\n";
 /// Longest container name.
 const NAME_MAX: usize = 63;
 
-/// Name of the pod; clients read it from the status.
-pub(super) fn name(run: &TaskRun) -> String {
-    names::child(&run.name_any(), "-pod")
+/// Name of the pod of this attempt; clients read it from the status.
+pub(super) fn name(run: &TaskRun, status: &TaskRunStatus) -> String {
+    match retry::made(status) {
+        0 => names::child(&run.name_any(), "-pod"),
+        made => names::child(&run.name_any(), &format!("-pod-retry{made}")),
+    }
 }
 
 /// Name of a step's container.
@@ -41,7 +44,12 @@ pub(super) fn container_name(index: usize, step: &Step) -> String {
 }
 
 /// Builds the pod of a resolved Task.
-pub(super) fn build(run: &TaskRun, task_name: &str, task: &TaskSpec) -> Result<Pod, Refused> {
+pub(super) fn build(
+    run: &TaskRun,
+    status: &TaskRunStatus,
+    task_name: &str,
+    task: &TaskSpec,
+) -> Result<Pod, Refused> {
     if task.other.get("sidecars").and_then(Value::as_array).is_some_and(|list| !list.is_empty()) {
         let message = "sidecars are not run by the embedded engine".to_owned();
         return Err(Refused { reason: "TaskRunValidationFailed", message });
@@ -70,7 +78,7 @@ pub(super) fn build(run: &TaskRun, task_name: &str, task: &TaskSpec) -> Result<P
         containers.push(container(index, step, &mounts));
     }
     let metadata = ObjectMeta {
-        name: Some(name(run)),
+        name: Some(name(run, status)),
         namespace: run.metadata.namespace.clone(),
         labels: Some(pod_labels(run, task_name)),
         annotations: Some(annotations),

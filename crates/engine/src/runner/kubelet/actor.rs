@@ -4,19 +4,22 @@ use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, TcpListener},
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU16, Ordering},
+    },
     time::Duration,
 };
 
 use fs_err as fs;
-use futures::{FutureExt, future::Either};
+use futures::FutureExt;
 use k8s_openapi::{
     api::core::v1::{Container, Pod},
     jiff::Timestamp,
 };
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
 };
 use serde_json::json;
 use tokio::{net::TcpStream, time::sleep};
@@ -37,8 +40,8 @@ use crate::{node::ContainerRef, sandbox::Mount};
 /// First and longest pause before a container that ended is started again (Kubernetes: 10 s to 5 min; a machine of one's
 /// own is not shared, so the first retry comes sooner).
 const RESTART: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
-/// Pause before an image that could not be had is asked for again.
-const IMAGE_RETRY: Duration = Duration::from_secs(10);
+/// Pause before an image, a Secret or whatever else was missing is asked for again.
+const MISSING_RETRY: Duration = Duration::from_secs(10);
 /// Pauses between two looks at a port that does not answer yet.
 const PROBE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 
@@ -48,24 +51,30 @@ const TOOLS: &str = "/tekton/tools";
 /// Runs the pod until it is deleted or the engine ends.
 pub(super) async fn run(kubelet: Arc<Kubelet>, pod: Pod, mut deletion: Deletion, stop: CancellationToken) {
     let mut actor = Actor::new(kubelet, pod);
-    let ending = async move {
-        tokio::select! {
-            grace = deletion.wait_for(Option::is_some) => grace.ok().and_then(|grace| *grace),
-            () = stop.cancelled_owned() => None,
-        }
-    };
-    let ending = ending.boxed();
-    let grace = if actor.ended_before() {
-        ending.await
+    if actor.ended_before() {
+        told_to_end(&mut deletion, &stop).await;
     } else {
         // Boxed: the future of a pod's whole life is large, and there is one for each pod.
         let life = actor.live().boxed();
-        match futures::future::select(life, ending).await {
-            Either::Left(((), ending)) => ending.await,
-            Either::Right((grace, _)) => grace,
+        tokio::select! {
+            () = life.then(|()| std::future::pending::<()>()) => {}
+            () = told_to_end(&mut deletion, &stop) => {}
         }
-    };
-    actor.end(grace).await;
+    }
+    actor.end(deletion, stop).await;
+}
+
+async fn told_to_end(deletion: &mut Deletion, stop: &CancellationToken) {
+    tokio::select! {
+        _ = deletion.wait_for(Option::is_some) => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+/// How long containers get now; the engine's own end shortens a pod's.
+fn grace(deletion: &Deletion, stop: &CancellationToken) -> Duration {
+    let given = deletion.borrow().unwrap_or(SHUTDOWN_GRACE);
+    if stop.is_cancelled() { given.min(SHUTDOWN_GRACE) } else { given }
 }
 
 struct Actor {
@@ -75,8 +84,12 @@ struct Actor {
     namespace: String,
     dir: PathBuf,
     started: Timestamp,
-    runs: Vec<ContainerRun>,
-    port: Option<u16>,
+    /// Where each container is; written by the container's own future.
+    runs: Mutex<Vec<ContainerRun>>,
+    /// Held while a status is written: an older one must not arrive after a newer one.
+    reporting: tokio::sync::Mutex<()>,
+    /// Port the pod listens on; 0 is none.
+    port: AtomicU16,
     places: BTreeMap<String, PathBuf>,
 }
 
@@ -108,8 +121,9 @@ impl Actor {
             namespace,
             dir,
             started: Timestamp::now(),
-            runs,
-            port: None,
+            runs: Mutex::new(runs),
+            reporting: tokio::sync::Mutex::default(),
+            port: AtomicU16::new(0),
             places: BTreeMap::new(),
         }
     }
@@ -135,12 +149,37 @@ impl Actor {
         matches!(self.phase(), "Succeeded" | "Failed")
     }
 
+    fn runs(&self) -> MutexGuard<'_, Vec<ContainerRun>> {
+        self.runs.lock().expect("no holder of this lock panics")
+    }
+
+    fn containers(&self) -> &[Container] {
+        self.pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default()
+    }
+
+    /// Name of a container.
+    fn name(&self, index: usize) -> &str {
+        &self.containers()[index].name
+    }
+
+    fn set_state(&self, index: usize, state: State) {
+        self.runs()[index].state = state;
+    }
+
     /// Everything between creation and the last status.
     async fn live(&mut self) {
-        if let Err(error) = self.prepare().await {
-            return self.cannot_create(&error).await;
+        while let Err(error) = self.prepare().await {
+            self.cannot_create(&error).await;
+            if !self.restarts() {
+                return;
+            }
+            sleep(MISSING_RETRY).await;
         }
-        if self.sequential() { self.run_in_turn().await } else { self.run_together().await }
+        if self.sequential() {
+            return self.run_in_turn().await;
+        }
+        let all = (0..self.containers().len()).map(|index| self.keep_running(index).boxed());
+        futures::future::join_all(all).await;
     }
 
     async fn prepare(&mut self) -> Result<(), CreateError> {
@@ -155,8 +194,8 @@ impl Actor {
         let folder = self.dir.join("volumes");
         let client = &self.kubelet.client;
         self.places = volumes::prepare(client, &self.pod, &self.namespace, &folder).await?;
-        if self.listens() {
-            self.port = Some(self.choose_port().await?);
+        if (0..self.containers().len()).any(|index| self.serves(index)) {
+            self.choose_port().await?;
         }
         Ok(())
     }
@@ -176,51 +215,44 @@ impl Actor {
         Ok(())
     }
 
-    fn listens(&self) -> bool {
-        let containers = self.pod.spec.iter().flat_map(|spec| &spec.containers);
-        containers.flat_map(|container| container.ports.iter().flatten()).next().is_some()
+    /// Whether requests go to this container (Knative: the one with a port).
+    fn serves(&self, index: usize) -> bool {
+        self.containers()[index].ports.as_ref().is_some_and(|ports| !ports.is_empty())
+    }
+
+    /// The port a container listens on.
+    fn port_of(&self, index: usize) -> Option<u16> {
+        let port = self.port.load(Ordering::Relaxed);
+        (port != 0 && self.serves(index)).then_some(port)
     }
 
     /// A free port of the loopback. All pods share the machine's network, so the pod's own port number means nothing;
     /// the container learns the chosen one as `PORT` and the ingress reads it from the annotation [`PORT`].
-    async fn choose_port(&self) -> Result<u16, VolumeError> {
+    async fn choose_port(&self) -> Result<(), VolumeError> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
         let patch = json!({"metadata": {"annotations": {PORT: port.to_string()}}});
         let name = self.pod.name_any();
         self.api().patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await.map_err(Box::new)?;
-        Ok(port)
-    }
-
-    /// Starts all containers and keeps them running.
-    async fn run_together(&mut self) {
-        if self.runs.len() == 1 {
-            return self.keep_running(0).await;
-        }
-        // Side containers of a function: started in order, the first failure decides what is shown.
-        for index in 0..self.runs.len() {
-            if let Err(error) = self.start(index).await {
-                return self.fail_to_start(index, &error).await;
-            }
-        }
-        self.report().await;
-        self.wait_ready().await;
+        self.port.store(port, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Runs one container, again and again when the pod's restart policy says so.
-    async fn keep_running(&mut self, index: usize) {
+    async fn keep_running(&self, index: usize) {
         let mut pause = RESTART.0;
         loop {
             if let Err(error) = self.start(index).await {
                 self.fail_to_start(index, &error).await;
-                if !matches!(error, CreateError::Image(_)) || !self.restarts() {
+                if !self.restarts() {
                     return;
                 }
-                sleep(IMAGE_RETRY).await;
+                sleep(MISSING_RETRY).await;
                 continue;
             }
             let begun = tokio::time::Instant::now();
             let exit = self.wait_ready_or_end(index).await;
+            let was_ready = self.runs()[index].ready;
             self.ended(index, exit);
             if !self.restarts() {
                 return self.report().await;
@@ -231,63 +263,67 @@ impl Actor {
             self.crash_loop(index, exit).await;
             sleep(pause).await;
             pause = (pause * 2).min(RESTART.1);
+            // Somebody else may have taken the port between its choice and its use.
+            if self.serves(index)
+                && !was_ready
+                && let Err(error) = self.choose_port().await
+            {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(pod = %self.pod.name_any(), error, "failed to choose another port");
+            }
         }
     }
 
-    async fn crash_loop(&mut self, index: usize, exit: Exit) {
-        let name = self.runs[index].name.clone();
-        let tail = self.kubelet.slot(&self.uid, &name).log.tail(5).join("\n");
-        self.runs[index].restarts += 1;
+    async fn crash_loop(&self, index: usize, exit: Exit) {
+        let name = self.name(index);
+        let tail = self.kubelet.slot(&self.uid, name).log.tail(5).join("\n");
         let message = format!("container {name} exited with code {}: {tail}", exit.code);
-        self.runs[index].state = State::Waiting { reason: "CrashLoopBackOff", message };
+        {
+            let run = &mut self.runs()[index];
+            run.restarts += 1;
+            let waiting = State::Waiting { reason: "CrashLoopBackOff", message };
+            run.last = Some(std::mem::replace(&mut run.state, waiting));
+        }
         self.report().await;
     }
 
     /// Reports the container as running, then as ready once its port answers; returns when it ended.
-    async fn wait_ready_or_end(&mut self, index: usize) -> Exit {
-        let name = self.runs[index].name.clone();
-        let Some(container) = self.kubelet.slot(&self.uid, &name).running else { return Exit { code: 255 } };
-        if let Some(port) = self.port {
-            // A quick start is reported once, as ready; a slow one as running first.
-            let first = sleep(Duration::from_millis(200));
+    async fn wait_ready_or_end(&self, index: usize) -> Exit {
+        let Some(container) = self.kubelet.slot(&self.uid, self.name(index)).running else {
+            return Exit { code: 255 };
+        };
+        let Some(port) = self.port_of(index) else {
+            self.runs()[index].ready = true;
+            self.report().await;
+            return container.wait().await;
+        };
+        let mut ready = std::pin::pin!(answers(port));
+        // A quick start is reported once, as ready; a slow one as running first.
+        let quick = tokio::select! {
+            exit = container.wait() => return exit,
+            () = &mut ready => true,
+            () = sleep(Duration::from_millis(200)) => false,
+        };
+        if !quick {
+            self.report().await;
             tokio::select! {
                 exit = container.wait() => return exit,
-                () = answers(port) => self.runs[index].ready = true,
-                () = first => {}
+                () = &mut ready => {}
             }
-            self.report().await;
-            if !self.runs[index].ready {
-                tokio::select! {
-                    exit = container.wait() => return exit,
-                    () = answers(port) => self.runs[index].ready = true,
-                }
-                self.report().await;
-            }
-        } else {
-            self.runs[index].ready = true;
-            self.report().await;
         }
+        self.runs()[index].ready = true;
+        self.report().await;
         container.wait().await
     }
 
-    async fn wait_ready(&mut self) {
-        if let Some(port) = self.port {
-            answers(port).await;
-        }
-        for run in &mut self.runs {
-            run.ready = true;
-        }
-        self.report().await;
-    }
-
     /// Runs the containers one after the other, as Tekton's steps.
-    async fn run_in_turn(&mut self) {
+    async fn run_in_turn(&self) {
         let may_fail = self.pod.annotations().get(MAY_FAIL).cloned().unwrap_or_default();
-        for run in &mut self.runs {
+        for run in self.runs().iter_mut() {
             run.state = State::waiting("PodInitializing");
         }
         let mut failed = false;
-        for index in 0..self.runs.len() {
+        for index in 0..self.containers().len() {
             if failed {
                 self.skip(index);
                 continue;
@@ -296,8 +332,8 @@ impl Actor {
                 return self.fail_to_start(index, &error).await;
             }
             self.report().await;
-            let name = self.runs[index].name.clone();
-            let exit = match self.kubelet.slot(&self.uid, &name).running {
+            let name = self.name(index);
+            let exit = match self.kubelet.slot(&self.uid, name).running {
                 Some(container) => container.wait().await,
                 None => Exit { code: 255 },
             };
@@ -318,41 +354,40 @@ impl Actor {
     }
 
     /// A step after a failed one: Tekton lets it end with code 1 at once.
-    fn skip(&mut self, index: usize) {
+    fn skip(&self, index: usize) {
         let now = Timestamp::now();
         let message = String::new();
-        self.runs[index].state =
-            State::Terminated { since: now, until: now, code: 1, reason: "Skipped", message };
+        let skipped = State::Terminated { since: now, until: now, code: 1, reason: "Skipped", message };
+        self.set_state(index, skipped);
     }
 
-    fn ended(&mut self, index: usize, exit: Exit) {
-        let name = self.runs[index].name.clone();
-        self.kubelet.slot(&self.uid, &name).log.close();
-        self.kubelet.set_running(&self.uid, &name, None);
-        let since = match self.runs[index].state {
-            State::Running { since } => since,
-            _ => Timestamp::now(),
-        };
+    fn ended(&self, index: usize, exit: Exit) {
+        let name = self.name(index);
+        self.kubelet.slot(&self.uid, name).log.close();
+        self.kubelet.set_running(&self.uid, name, None);
         let message = if self.sequential() {
             results::termination_message(&self.dir.join("tekton/results"))
         } else {
             String::new()
         };
         let reason = if exit.code == 0 { "Completed" } else { "Error" };
-        self.runs[index].ready = false;
-        self.runs[index].state =
-            State::Terminated { since, until: Timestamp::now(), code: exit.code, reason, message };
+        let run = &mut self.runs()[index];
+        let since = match run.state {
+            State::Running { since } => since,
+            _ => Timestamp::now(),
+        };
+        run.ready = false;
+        run.state = State::Terminated { since, until: Timestamp::now(), code: exit.code, reason, message };
     }
 
     /// Gets the image, resolves volumes and environment, and starts the container.
-    async fn start(&mut self, index: usize) -> Result<(), CreateError> {
-        let spec = self.pod.spec.as_ref().expect("a pod has a spec");
-        let container = spec.containers[index].clone();
+    async fn start(&self, index: usize) -> Result<(), CreateError> {
+        let container = self.containers()[index].clone();
         let image = self.image(&container).await?;
         let references =
             volumes::references(&self.kubelet.client, &self.namespace, &container, &self.pod).await?;
         let mounts = self.mounts(&container)?;
-        let env = env::assemble(&container, self.env_sources(&image), &references);
+        let env = env::assemble(&container, self.env_sources(index, &image), &references);
         let slot = self.kubelet.slot(&self.uid, &container.name);
         slot.log.reopen();
         let id = ContainerRef {
@@ -371,14 +406,14 @@ impl Actor {
             env,
             cwd: PathBuf::from(cwd),
             mounts,
-            port: self.port,
+            port: self.port_of(index),
             log: slot.log,
             image,
         };
-        self.runs[index].image_id = spec.image.id.clone();
+        self.runs()[index].image_id = spec.image.id.clone();
         let running = self.kubelet.runner.start(spec).await?;
         self.kubelet.set_running(&self.uid, &container.name, Some(running));
-        self.runs[index].state = State::Running { since: Timestamp::now() };
+        self.set_state(index, State::Running { since: Timestamp::now() });
         Ok(())
     }
 
@@ -405,7 +440,7 @@ impl Actor {
         Ok(mounts)
     }
 
-    fn env_sources(&self, image: &Image) -> Sources {
+    fn env_sources(&self, index: usize, image: &Image) -> Sources {
         let mut defaults = Vec::new();
         if self.sequential() {
             let caches = [
@@ -419,7 +454,7 @@ impl Actor {
             defaults.extend(caches.map(|(name, path)| (name.to_owned(), path.to_owned())));
         }
         let mut fixed = Vec::new();
-        if let Some(port) = self.port {
+        if let Some(port) = self.port_of(index) {
             fixed.push(("PORT".to_owned(), port.to_string()));
             fixed.push(("TM_BIND_ADDRESS".to_owned(), Ipv4Addr::LOCALHOST.to_string()));
         }
@@ -431,28 +466,29 @@ impl Actor {
     }
 
     /// Reports what keeps the pod from starting, in Kubernetes' words.
-    async fn fail_to_start(&mut self, index: usize, error: &CreateError) {
+    async fn fail_to_start(&self, index: usize, error: &CreateError) {
         let (reason, message) = match error {
             CreateError::Image(error) => ("ErrImagePull", chain(error)),
             CreateError::Volume(error) => ("CreateContainerConfigError", chain(error)),
             CreateError::Start(error) => ("RunContainerError", chain(error)),
         };
         tracing::warn!(pod = %self.pod.name_any(), reason, message, "a container did not start");
-        self.runs[index].state = State::Waiting { reason, message };
+        self.set_state(index, State::Waiting { reason, message });
         self.report().await;
     }
 
-    async fn cannot_create(&mut self, error: &CreateError) {
-        for index in 0..self.runs.len() {
-            self.runs[index].state =
-                State::Waiting { reason: "CreateContainerConfigError", message: chain(error) };
+    async fn cannot_create(&self, error: &CreateError) {
+        for run in self.runs().iter_mut() {
+            run.state = State::Waiting { reason: "CreateContainerConfigError", message: chain(error) };
         }
         self.report().await;
     }
 
     async fn report(&self) {
-        let status = pod_status(&self.pod, &self.runs, self.started);
-        self.patch_status(&json!({"status": status})).await;
+        let _one = self.reporting.lock().await;
+        let status = pod_status(&self.pod, &self.runs(), self.started);
+        // With the UID: a pod of the same name that was made since is another pod.
+        self.patch_status(&json!({"metadata": {"uid": self.uid}, "status": status})).await;
     }
 
     async fn patch_status(&self, patch: &serde_json::Value) {
@@ -460,36 +496,54 @@ impl Actor {
         let result = self.api().patch_status(&name, &PatchParams::default(), &Patch::Merge(patch)).await;
         match result {
             Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => {}
             Err(error) => tracing::warn!(pod = name, %error, "failed to report a pod's status"),
         }
     }
 
-    /// Stops the containers; with a grace the pod is being deleted and its object goes last.
-    async fn end(&mut self, grace: Option<Duration>) {
-        let wait = grace.unwrap_or(SHUTDOWN_GRACE);
-        let running = self.kubelet.running_of(&self.uid);
-        futures::future::join_all(running.iter().map(|container| container.stop(wait))).await;
-        if grace.is_none() {
+    /// Stops the containers. When the pod is being deleted its object goes last; a later word may shorten the grace.
+    async fn end(&self, mut deletion: Deletion, stop: CancellationToken) {
+        loop {
+            let stopping = self.stop_all(grace(&deletion, &stop));
+            tokio::select! {
+                () = stopping => break,
+                Ok(()) = deletion.changed() => {}
+                () = stop.cancelled(), if !stop.is_cancelled() => {}
+            }
+        }
+        if deletion.borrow().is_none() {
             return;
         }
-        let now = DeleteParams::default().grace_period(0);
+        // A pod of the same name that was made since is another pod.
+        let this = Preconditions { uid: Some(self.uid.clone()), resource_version: None };
+        let now = DeleteParams::default().grace_period(0).preconditions(this);
         if let Err(error) = self.api().delete(&self.pod.name_any(), &now).await
-            && !matches!(&error, kube::Error::Api(status) if status.code == 404)
+            && !matches!(&error, kube::Error::Api(status) if [404, 409].contains(&status.code))
         {
             tracing::warn!(pod = %self.pod.name_any(), %error, "failed to remove a pod");
         }
         self.kubelet.forget(&self.uid);
+    }
+
+    async fn stop_all(&self, grace: Duration) {
+        let running = self.kubelet.running_of(&self.uid);
+        futures::future::join_all(running.iter().map(|container| container.stop(grace))).await;
     }
 }
 
 /// Resolves when the port accepts a connection.
 async fn answers(port: u16) {
     let mut pause = PROBE.0;
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
+    while !accepts(port).await {
         sleep(pause).await;
         pause = (pause + pause / 2).min(PROBE.1);
     }
+}
+
+/// Where nobody listens, a connection of the loopback can meet itself; that is no answer.
+async fn accepts(port: u16) -> bool {
+    let Ok(stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else { return false };
+    matches!((stream.local_addr(), stream.peer_addr()), (Ok(local), Ok(peer)) if local != peer)
 }
 
 /// `command` and `args` over the image's `Entrypoint` and `Cmd`: a command alone drops the image's `Cmd` (Kubernetes API).
@@ -503,7 +557,7 @@ fn command_of(container: &Container, image: &Image, known: &BTreeMap<String, Str
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

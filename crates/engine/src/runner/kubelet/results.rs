@@ -18,11 +18,16 @@ pub(crate) const TOO_LARGE: &str =
 /// Reads the files of `folder` into a termination message; empty when there is none.
 pub(super) fn termination_message(folder: &Path) -> String {
     let Ok(files) = fs::read_dir(folder) else { return String::new() };
-    let mut results: Vec<(String, String)> = files
-        .flatten()
-        .filter(|file| {
-            file.metadata().is_ok_and(|data| data.is_file() && data.len() <= MESSAGE_LIMIT as u64 * 2)
-        })
+    let files: Vec<_> = files.flatten().filter_map(|file| Some((file.metadata().ok()?, file))).collect();
+    // Links are not followed: a step chooses where they lead.
+    let files = files.into_iter().filter(|(data, _)| data.is_file());
+    let (small, large): (Vec<_>, Vec<_>) = files.partition(|(data, _)| data.len() <= MESSAGE_LIMIT as u64);
+    if !large.is_empty() {
+        return TOO_LARGE.into();
+    }
+    let mut results: Vec<(String, String)> = small
+        .into_iter()
+        .map(|(_, file)| file)
         .filter_map(|file| {
             let name = file.file_name().into_string().ok()?;
             let value = fs::read(file.path()).ok()?;
@@ -51,7 +56,7 @@ mod tests {
         assert_eq!(termination_message(folder.path()), "");
         fs::write(folder.path().join("IMAGE_URL"), "a/b").expect("it writes");
         assert_eq!(termination_message(folder.path()), r#"[{"key":"IMAGE_URL","value":"a/b","type":1}]"#);
-        fs::write(folder.path().join("BIG"), "x".repeat(5000)).expect("it writes");
+        fs::write(folder.path().join("BIG"), "x".repeat(20_000)).expect("it writes");
         assert_eq!(termination_message(folder.path()), TOO_LARGE);
     }
 }
