@@ -4,6 +4,7 @@ mod bad_input;
 mod deploy;
 mod examples;
 mod hardening;
+mod isolation;
 mod lifecycle;
 mod registry;
 

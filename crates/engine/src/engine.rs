@@ -21,7 +21,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use lock::{Lock, LockError, Running, running};
-pub use settings::{Settings, VERSION};
+pub use settings::{IsolationKind, Settings, VERSION};
 
 use crate::{
     api::{self, Api, OpenError, User},
@@ -30,7 +30,12 @@ use crate::{
     ingress::{Ingress, Table, follow},
     paths::{Paths, PathsError},
     registry::{self, Storage, StorageError},
-    runner::{Runner, image::ImageStore, kubelet::Kubelet, process::ProcessRunner},
+    runner::{
+        Runner,
+        image::ImageStore,
+        kubelet::Kubelet,
+        process::{IsolationError, ProcessRunner},
+    },
 };
 
 /// Threads of the engine: it waits far more than it computes.
@@ -73,6 +78,9 @@ pub enum EngineError {
     /// The engine's own objects cannot be written.
     #[error("failed to write the engine's configuration")]
     Publish(#[source] Box<kube::Error>),
+    /// Containers cannot be kept apart as asked for.
+    #[error(transparent)]
+    Isolation(#[from] IsolationError),
     /// kubectl cannot be let in.
     #[error("failed to set up the access for kubectl")]
     Kubectl(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -222,7 +230,9 @@ impl Engine {
         let images = Arc::new(ImageStore::new(storage.clone(), paths.layers(), client.clone()));
         images.add_own_address(running.registry.to_string());
         let masked = vec![paths.state.clone(), paths.runtime.clone()];
-        let runner: Arc<dyn Runner> = Arc::new(ProcessRunner::detect("/proc/self/exe".into(), masked).await);
+        let exe = "/proc/self/exe".into();
+        let runner = ProcessRunner::choose(settings.isolation, exe, masked, &paths.pods()).await?;
+        let runner: Arc<dyn Runner> = Arc::new(runner);
         let isolation = runner.isolation();
         let kubelet = Kubelet::new(client.clone(), runner, Arc::clone(&images), paths.clone())
             .map_err(|error| EngineError::Paths(PathsError::Create(error)))?;

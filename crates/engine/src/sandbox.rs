@@ -3,10 +3,12 @@
 //! The engine writes a [`Spec`] to a file and starts `tm sandbox FILE`. That process (the *outer*) makes the namespaces
 //! and starts itself once more as PID 1 of the new PID namespace (the *inner*), which builds the view, drops its
 //! rights and executes the command. The outer only forwards signals and the exit code. When the engine dies the
-//! outer is killed, with it the inner, and with PID 1 the kernel ends everything in the namespace.
+//! outer is killed, with it the inner, and with PID 1 the kernel ends everything in the namespace. Where the kernel forbids
+//! namespaces the outer itself ends what the command started (`descendants`).
 //!
 //! It runs before any thread is started: namespaces of a process belong to its threads one by one.
 
+mod descendants;
 mod limits;
 mod namespaces;
 mod spec;
@@ -14,6 +16,7 @@ mod view;
 
 use std::{ffi::OsString, os::unix::process::CommandExt, path::Path, process::Command};
 
+pub(crate) use descendants::{END_ALL, MARK, sweep};
 pub use spec::{Identity, Isolation, Mount, Spec};
 
 /// Exit code when the sandbox itself could not be made (the same as `docker run`'s).
@@ -72,6 +75,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
     let result = match words.as_slice() {
         ["--probe"] => namespaces::probe(),
         ["--inner", file] => inner(Path::new(file)),
+        ["--plain", file] => plain(Path::new(file)),
         [file] => outer(Path::new(file)),
         _ => Err(SandboxError::Usage),
     };
@@ -84,19 +88,30 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
 /// Reads the spec and runs the command, in namespaces or without.
 fn outer(file: &Path) -> Result<u8, SandboxError> {
     let spec = Spec::read(file)?;
-    namespaces::die_with_parent()?;
     match spec.isolation {
         Isolation::Plain => {
+            descendants::adopt()?;
+            let code = namespaces::run_inner("--plain", file);
             Spec::remove(file);
-            Err(execute(&spec))
+            descendants::end_all();
+            code
         }
         Isolation::Namespaces => {
+            namespaces::die_with_parent()?;
             namespaces::unshare_all(&spec)?;
-            let code = namespaces::run_inner(file);
+            let code = namespaces::run_inner("--inner", file);
             Spec::remove(file);
             code
         }
     }
+}
+
+/// The command's process where there are no namespaces.
+fn plain(file: &Path) -> Result<u8, SandboxError> {
+    namespaces::unblock_signals()?;
+    let spec = Spec::read(file)?;
+    Spec::remove(file);
+    Err(execute(&spec))
 }
 
 /// PID 1 of the new namespace: builds the view, then becomes the command.

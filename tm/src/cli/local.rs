@@ -31,6 +31,9 @@ pub(crate) struct LocalStart {
     /// Domain of functions' addresses [default: localhost]
     #[arg(long, env = "TM_DOMAIN", value_name = "NAME")]
     pub(crate) domain: Option<String>,
+    /// How functions are kept apart: auto, namespaces or none [default: auto]
+    #[arg(long, env = "TM_ISOLATION", value_name = "ISOLATION")]
+    pub(crate) isolation: Option<String>,
     /// How containers run: process or docker [default: process]
     #[arg(long, env = "TM_RUNNER", value_name = "RUNNER")]
     pub(crate) runner: Option<String>,

@@ -116,6 +116,7 @@ fn flags(settings: &LocalStart) -> Vec<String> {
         ("--registry-listen", &settings.registry_listen),
         ("--api-listen", &settings.api_listen),
         ("--domain", &settings.domain),
+        ("--isolation", &settings.isolation),
         ("--runner", &settings.runner),
     ];
     all.into_iter()

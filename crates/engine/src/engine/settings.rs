@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 /// Version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -27,4 +27,19 @@ pub struct Settings {
     /// Domain of functions' addresses.
     #[arg(long, env = "TM_DOMAIN", default_value = "localhost")]
     pub domain: String,
+    /// How functions are kept apart: namespaces where the machine allows them, required, or not at all.
+    #[arg(long, env = "TM_ISOLATION", value_enum, default_value_t)]
+    pub isolation: IsolationKind,
+}
+
+/// What keeps a container apart from the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum IsolationKind {
+    /// Namespaces where the machine allows them.
+    #[default]
+    Auto,
+    /// Namespaces, or the engine does not start.
+    Namespaces,
+    /// Ordinary processes with the paths of a container translated.
+    None,
 }

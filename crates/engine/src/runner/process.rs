@@ -30,8 +30,9 @@ use tokio::{
 
 use super::{Container, ContainerSpec, Exit, Runner, StartError, log::Source};
 use crate::{
+    engine::IsolationKind,
     node::{ExecSession, NodeError},
-    sandbox::{Identity, Isolation, Spec},
+    sandbox::{END_ALL, Identity, Isolation, MARK, Spec},
 };
 
 /// The user of containers when the engine is root (the "nonroot" user of distroless images).
@@ -46,6 +47,23 @@ pub struct ProcessRunner {
     exe: PathBuf,
     isolation: Isolation,
     masked: Vec<PathBuf>,
+    /// Why it is that isolation.
+    because: &'static str,
+}
+
+/// This machine does not allow what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum IsolationError {
+    /// Namespaces were asked for.
+    #[error(
+        "this machine does not allow the mount and PID namespaces that `--isolation namespaces` asks for"
+    )]
+    Forbidden,
+    /// Without namespaces the container's user walks through the machine's own folders.
+    #[error(
+        "without namespaces the user of containers must reach `{0}`, and one of the folders above forbids it; move the state with TM_STATE_DIR"
+    )]
+    Unreachable(PathBuf),
 }
 
 struct ProcessContainer {
@@ -59,16 +77,30 @@ struct ProcessContainer {
 // === impl ProcessRunner ===
 
 impl ProcessRunner {
-    /// A runner that finds out what this machine allows. `exe` is this multi-call binary (`/proc/self/exe`), `masked`
-    /// are folders no container may see.
-    pub async fn detect(exe: PathBuf, masked: Vec<PathBuf>) -> Self {
-        let isolation = if probe(&exe).await { Isolation::Namespaces } else { Isolation::Plain };
-        Self { exe, isolation, masked }
-    }
-
-    /// A runner without namespaces, for machines that forbid them.
-    pub fn plain(exe: PathBuf) -> Self {
-        Self { exe, isolation: Isolation::Plain, masked: Vec::new() }
+    /// A runner as it was asked for, or as this machine allows. `exe` is this multi-call binary (`/proc/self/exe`),
+    /// `masked` are folders no container may see, `pods` is where the folders of pods are.
+    ///
+    /// # Errors
+    /// [`IsolationError`] when this machine cannot do it.
+    pub async fn choose(
+        wanted: IsolationKind,
+        exe: PathBuf,
+        masked: Vec<PathBuf>,
+        pods: &Path,
+    ) -> Result<Self, IsolationError> {
+        let namespaces = wanted != IsolationKind::None && probe(&exe).await;
+        if namespaces {
+            return Ok(Self { exe, isolation: Isolation::Namespaces, masked, because: "" });
+        }
+        if wanted == IsolationKind::Namespaces {
+            return Err(IsolationError::Forbidden);
+        }
+        if container_identity().is_some() && !everybody_enters(pods) {
+            return Err(IsolationError::Unreachable(pods.into()));
+        }
+        let forced = wanted == IsolationKind::None;
+        let because = if forced { "as asked for" } else { "the kernel forbids them" };
+        Ok(Self { exe, isolation: Isolation::Plain, masked, because })
     }
 
     fn sandbox_spec(&self, spec: &ContainerSpec, command: Vec<String>) -> Spec {
@@ -103,7 +135,8 @@ impl ProcessRunner {
         let mut command = Command::new(&self.exe);
         command.arg0("tm").arg("sandbox").arg(&file).env_clear();
         command.stdin(if stdin { Stdio::piped() } else { Stdio::null() });
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        command.kill_on_drop(self.isolation == Isolation::Namespaces);
         command.spawn()
     }
 }
@@ -120,6 +153,13 @@ async fn probe(exe: &Path) -> bool {
     timeout(Duration::from_secs(5), run).await.unwrap_or(false)
 }
 
+/// Whether a user without rights gets into a folder.
+fn everybody_enters(folder: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let open = |folder: &Path| fs::metadata(folder).is_ok_and(|data| data.permissions().mode() & 0o001 != 0);
+    folder.ancestors().all(open)
+}
+
 /// Who containers are, when the engine may choose.
 pub(super) fn container_identity() -> Option<Identity> {
     getuid().is_root().then_some(Identity { uid: CONTAINER_USER, gid: CONTAINER_USER })
@@ -129,6 +169,7 @@ impl Runner for ProcessRunner {
     fn isolation(&self) -> &'static str {
         match self.isolation {
             Isolation::Namespaces => "process (mount and PID namespaces)",
+            Isolation::Plain if self.because == "as asked for" => "process (no namespaces: as asked for)",
             Isolation::Plain => "process (no namespaces: the kernel forbids them)",
         }
     }
@@ -203,6 +244,13 @@ impl Container for ProcessContainer {
             if let Ok(exit) = timeout(grace, self.wait()).await {
                 return exit;
             }
+            if self.runner.isolation == Isolation::Plain {
+                // The helper knows what left the group.
+                let _ = kill(self.pid, END_ALL);
+                if let Ok(exit) = timeout(OUTPUT_GRACE, self.wait()).await {
+                    return exit;
+                }
+            }
             let _ = killpg(self.pid, Signal::SIGKILL);
             self.wait().await
         }
@@ -229,10 +277,34 @@ impl Container for ProcessContainer {
             let stdout = child.stdout.take().ok_or_else(missing)?;
             let stderr = child.stderr.take().ok_or_else(missing)?;
             let stdin = child.stdin.take().map(|stdin| Box::pin(stdin) as _);
-            let exit = async move { Ok(shell_code(child.wait().await?)) }.boxed();
+            let mut ending = EndOnDrop(pid_of(&child).filter(|_| self.runner.isolation == Isolation::Plain));
+            let exit = async move {
+                let status = child.wait().await?;
+                ending.disarm();
+                Ok(shell_code(status))
+            };
+            let exit = exit.boxed();
             Ok(ExecSession { stdin, stdout: Box::pin(stdout), stderr: Some(Box::pin(stderr)), exit })
         }
         .boxed()
+    }
+}
+
+/// Has the helper of a command end what the command started, when nobody waits for it any more.
+struct EndOnDrop(Option<Pid>);
+
+impl EndOnDrop {
+    /// The helper has ended: its PID may be another's soon.
+    fn disarm(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            let _ = kill(pid, END_ALL);
+        }
     }
 }
 
@@ -253,6 +325,7 @@ fn shell_code(status: std::process::ExitStatus) -> i32 {
 struct Translation {
     pairs: Vec<(String, String)>,
     image: Option<PathBuf>,
+    pod_dir: PathBuf,
 }
 
 impl Translation {
@@ -272,7 +345,7 @@ impl Translation {
         }
         // The longest path first: `/workspace/source` before `/workspace`.
         pairs.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
-        Self { pairs, image: spec.image.rootfs.clone() }
+        Self { pairs, image: spec.image.rootfs.clone(), pod_dir: spec.pod_dir.clone() }
     }
 
     fn apply(&self, mut spec: Spec) -> Spec {
@@ -295,6 +368,10 @@ impl Translation {
                 spec.env.push((name.into(), self.word(path)));
             }
         }
+        if !spec.env.iter().any(|(key, _)| key == "TMPDIR") {
+            spec.env.push(("TMPDIR".into(), self.word("/tmp")));
+        }
+        spec.env.push((MARK.into(), self.pod_dir.display().to_string()));
         spec.cwd = PathBuf::from(self.word(&spec.cwd.display().to_string()));
         if !spec.cwd.is_dir() {
             spec.cwd = PathBuf::from("/");
@@ -339,7 +416,7 @@ mod tests {
             ("/workspace/source".to_owned(), "/s/ws".to_owned()),
             ("/opt".to_owned(), "/s/opt".to_owned()),
         ];
-        let translation = Translation { pairs, image: None };
+        let translation = Translation { pairs, image: None, pod_dir: PathBuf::new() };
         for (from, to) in [
             ("/workspace/source/src", "/s/ws/src"),
             ("--dir=/workspace/source", "--dir=/s/ws"),

@@ -18,7 +18,7 @@ use nix::{
     unistd::{Gid, Pid, Uid, getgid, getuid, setgid, setgroups, setuid},
 };
 
-use super::{Identity, Isolation, SandboxError, Spec, io, system};
+use super::{END_ALL, Identity, Isolation, SandboxError, Spec, io, system};
 
 /// Kills this process when the one that started it dies. Cleared by a change of user: see [`drop_rights`].
 pub(super) fn die_with_parent() -> Result<(), SandboxError> {
@@ -40,14 +40,14 @@ pub(super) fn unshare_all(_spec: &Spec) -> Result<(), SandboxError> {
 
 /// Starts this program again as PID 1 of the new PID namespace and stays between it and the engine: forwards SIGTERM
 /// and SIGINT, returns its exit code.
-pub(super) fn run_inner(file: &Path) -> Result<u8, SandboxError> {
+pub(super) fn run_inner(mode: &str, file: &Path) -> Result<u8, SandboxError> {
     let mut signals = SigSet::empty();
-    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, END_ALL] {
         signals.add(signal);
     }
     system("block signals", signals.thread_block())?;
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("tm").args(["sandbox".as_ref(), "--inner".as_ref(), file.as_os_str()]);
+    command.arg0("tm").args(["sandbox".as_ref(), mode.as_ref(), file.as_os_str()]);
     let child = io("start PID 1", command.spawn())?;
     supervise(&child, &signals)
 }
@@ -61,6 +61,7 @@ fn supervise(child: &Child, signals: &SigSet) -> Result<u8, SandboxError> {
                     return Ok(code);
                 }
             }
+            END_ALL => return Ok(128 + Signal::SIGKILL as u8),
             signal => {
                 let _ = kill(pid, signal);
             }
@@ -68,13 +69,20 @@ fn supervise(child: &Child, signals: &SigSet) -> Result<u8, SandboxError> {
     }
 }
 
-/// Exit code of the child if it ended.
-fn reap(pid: Pid) -> Result<Option<u8>, SandboxError> {
-    match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
-        Ok(WaitStatus::Exited(_, code)) => Ok(Some(u8::try_from(code & 0xff).unwrap_or(u8::MAX))),
-        Ok(WaitStatus::Signaled(_, signal, _)) => Ok(Some(128_u8.saturating_add(signal as u8))),
-        Ok(_) | Err(Errno::EINTR) => Ok(None),
-        Err(source) => Err(SandboxError::System { what: "wait for PID 1".into(), source }),
+/// Exit code of the child if it ended; orphans that were adopted are reaped on the way.
+fn reap(child: Pid) -> Result<Option<u8>, SandboxError> {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == child => {
+                return Ok(Some(u8::try_from(code & 0xff).unwrap_or(u8::MAX)));
+            }
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
+                return Ok(Some(128_u8.saturating_add(signal as u8)));
+            }
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(None),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(source) => return Err(SandboxError::System { what: "wait for PID 1".into(), source }),
+        }
     }
 }
 
@@ -116,5 +124,5 @@ pub(super) fn probe() -> Result<u8, SandboxError> {
     let file = folder.path().join("spec.json");
     io("write the spec", spec.write(&file))?;
     unshare_all(&spec)?;
-    run_inner(&file)
+    run_inner("--inner", &file)
 }
