@@ -17,6 +17,7 @@ mod view;
 use std::{ffi::OsString, os::unix::process::CommandExt, path::Path, process::Command};
 
 pub(crate) use descendants::{END_ALL, MARK, sweep};
+pub(crate) use namespaces::owner;
 pub use spec::{Identity, Isolation, Mount, Spec};
 
 /// Exit code when the sandbox itself could not be made (the same as `docker run`'s).
@@ -119,6 +120,7 @@ fn inner(file: &Path) -> Result<u8, SandboxError> {
     namespaces::unblock_signals()?;
     let spec = Spec::read(file)?;
     view::enter(&spec)?;
+    namespaces::become_owner(&spec)?;
     Err(execute(&spec))
 }
 

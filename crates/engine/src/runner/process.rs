@@ -32,7 +32,7 @@ use super::{Container, ContainerSpec, Exit, Runner, StartError, log::Source};
 use crate::{
     engine::IsolationKind,
     node::{ExecSession, NodeError},
-    sandbox::{END_ALL, Identity, Isolation, MARK, Spec},
+    sandbox::{END_ALL, Identity, Isolation, MARK, Spec, owner},
 };
 
 /// The user of containers when the engine is root (the "nonroot" user of distroless images).
@@ -115,6 +115,7 @@ impl ProcessRunner {
             env: spec.env.clone(),
             cwd: spec.cwd.clone(),
             identity: container_identity(),
+            owner: owner(),
         };
         match self.isolation {
             Isolation::Namespaces => sandbox,

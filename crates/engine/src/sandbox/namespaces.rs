@@ -25,17 +25,34 @@ pub(super) fn die_with_parent() -> Result<(), SandboxError> {
     system("ask for a signal at the parent's death", prctl::set_pdeathsig(Signal::SIGKILL))
 }
 
-/// New mount and PID namespaces; without root, inside a new user namespace that maps only this user to itself.
-pub(super) fn unshare_all(_spec: &Spec) -> Result<(), SandboxError> {
-    let (uid, gid) = (getuid(), getgid());
-    if !uid.is_root() {
-        system("make a user namespace", unshare(CloneFlags::CLONE_NEWUSER))?;
-        io("map the user", fs::write("/proc/self/uid_map", format!("{uid} {uid} 1")))?;
-        io("give up setgroups", fs::write("/proc/self/setgroups", "deny"))?;
-        io("map the group", fs::write("/proc/self/gid_map", format!("{gid} {gid} 1")))?;
+/// New mount and PID namespaces; without root, inside a new user namespace. There this user is root: a program of
+/// another user would lose the rights over the namespaces as soon as it is executed.
+pub(super) fn unshare_all(spec: &Spec) -> Result<(), SandboxError> {
+    if let Some(owner) = spec.owner {
+        user_namespace(Identity { uid: 0, gid: 0 }, owner)?;
     }
     let flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC;
     system("make mount and PID namespaces", unshare(flags))
+}
+
+/// Becomes the engine's user again, in a user namespace inside the first, as bubblewrap does. Nothing can be mounted from
+/// here on.
+pub(super) fn become_owner(spec: &Spec) -> Result<(), SandboxError> {
+    spec.owner.map_or(Ok(()), |owner| user_namespace(owner, Identity { uid: 0, gid: 0 }))
+}
+
+/// A new user namespace in which `outside` is called `inside`, and nobody else exists.
+fn user_namespace(inside: Identity, outside: Identity) -> Result<(), SandboxError> {
+    system("make a user namespace", unshare(CloneFlags::CLONE_NEWUSER))?;
+    io("give up setgroups", fs::write("/proc/self/setgroups", "deny"))?;
+    io("map the user", fs::write("/proc/self/uid_map", format!("{} {} 1", inside.uid, outside.uid)))?;
+    io("map the group", fs::write("/proc/self/gid_map", format!("{} {} 1", inside.gid, outside.gid)))
+}
+
+/// This user, unless it is root.
+pub(crate) fn owner() -> Option<Identity> {
+    let (uid, gid) = (getuid(), getgid());
+    (!uid.is_root()).then_some(Identity { uid: uid.as_raw(), gid: gid.as_raw() })
 }
 
 /// Starts this program again as PID 1 of the new PID namespace and stays between it and the engine: forwards SIGTERM
@@ -120,6 +137,7 @@ pub(super) fn probe() -> Result<u8, SandboxError> {
         env: Vec::new(),
         cwd: "/".into(),
         identity: None,
+        owner: owner(),
     };
     let file = folder.path().join("spec.json");
     io("write the spec", spec.write(&file))?;

@@ -60,6 +60,8 @@ pub struct Spec {
     pub cwd: PathBuf,
     /// Who to be; `None` keeps the engine's own user.
     pub identity: Option<Identity>,
+    /// The engine's own user when it is not root: who to be again once the view is built.
+    pub owner: Option<Identity>,
 }
 
 // === impl Spec ===
