@@ -31,7 +31,7 @@ use crate::{
     paths::{Paths, PathsError},
     registry::{self, Storage, StorageError},
     runner::{
-        Runner,
+        Runner, collect,
         image::ImageStore,
         kubelet::Kubelet,
         process::{IsolationError, ProcessRunner},
@@ -237,7 +237,9 @@ impl Engine {
         let kubelet = Kubelet::new(client.clone(), runner, Arc::clone(&images), paths.clone())
             .map_err(|error| EngineError::Paths(PathsError::Create(error)))?;
         api.set_node(Arc::clone(&kubelet) as _);
-        kubelet.recover().await.map_err(|error| EngineError::Publish(Box::new(error)))?;
+        let tidied = |error| EngineError::Publish(Box::new(error));
+        kubelet.recover().await.map_err(tidied)?;
+        collect::run(&client, storage.clone(), &paths.layers()).await.map_err(tidied)?;
 
         let (mut intake, mut node, mut served) = (Stage::default(), Stage::default(), Stage::default());
         let (autoscaler, wishes) = Autoscaler::new();

@@ -4,6 +4,7 @@
 //! [`Container`] to wait for, to stop and to run commands in. Two runners are real: plain processes ([`process`]) and
 //! Docker ([`docker`]).
 
+pub(crate) mod collect;
 pub mod docker;
 mod env;
 pub mod image;

@@ -153,6 +153,17 @@ fn safe_join(folder: &Path, name: &str) -> std::io::Result<PathBuf> {
     }
 }
 
+/// The place of a `subPath`. A container that wrote to the volume before may have put a link there that leads out of it.
+fn without_links(place: &Path, sub_path: &str) -> std::io::Result<PathBuf> {
+    let wanted = safe_join(place, sub_path)?;
+    let inside = wanted.ancestors().take_while(|path| *path != place);
+    if inside.into_iter().any(Path::is_symlink) {
+        let message = format!("subPath `{sub_path}` goes through a symbolic link");
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, message));
+    }
+    Ok(wanted)
+}
+
 /// Makes the container's user the owner, when the engine may.
 pub(super) fn give_to_container(path: &Path) -> std::io::Result<()> {
     match container_identity() {
@@ -170,7 +181,7 @@ pub(super) fn mounts(
     for wanted in container.volume_mounts.iter().flatten() {
         let place = places.get(&wanted.name).ok_or_else(|| VolumeError::NoVolume(wanted.name.clone()))?;
         let source = match wanted.sub_path.as_deref().filter(|path| !path.is_empty()) {
-            Some(path) => safe_join(place, path)?,
+            Some(path) => without_links(place, path)?,
             None => place.clone(),
         };
         if !source.exists() {
@@ -293,6 +304,16 @@ async fn config_map(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sub_path_stays_in_its_volume() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::os::unix::fs::symlink("/etc", folder.path().join("out")).expect("it links");
+        assert!(without_links(folder.path(), "a/b").is_ok());
+        for bad in ["out", "out/x", "../x", "/etc"] {
+            assert!(without_links(folder.path(), bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn names_stay_in_the_volume() {
