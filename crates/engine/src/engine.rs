@@ -5,6 +5,7 @@ mod binaries;
 mod kubectl;
 mod lock;
 mod publish;
+mod runners;
 mod settings;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
@@ -21,7 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use lock::{Lock, LockError, Running, running};
-pub use settings::{IsolationKind, Settings, VERSION};
+pub use settings::{IsolationKind, RunnerKind, Settings, VERSION};
 
 use crate::{
     api::{self, Api, OpenError, User},
@@ -30,12 +31,7 @@ use crate::{
     ingress::{Ingress, Table, follow},
     paths::{Paths, PathsError},
     registry::{self, Storage, StorageError},
-    runner::{
-        Runner, collect,
-        image::ImageStore,
-        kubelet::Kubelet,
-        process::{IsolationError, ProcessRunner},
-    },
+    runner::{collect, docker::DockerError, image::ImageStore, kubelet::Kubelet, process::IsolationError},
 };
 
 /// Threads of the engine: it waits far more than it computes.
@@ -81,6 +77,9 @@ pub enum EngineError {
     /// Containers cannot be kept apart as asked for.
     #[error(transparent)]
     Isolation(#[from] IsolationError),
+    /// Docker cannot run containers for us.
+    #[error(transparent)]
+    Docker(#[from] DockerError),
     /// kubectl cannot be let in.
     #[error("failed to set up the access for kubectl")]
     Kubectl(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -156,7 +155,7 @@ async fn run(settings: Settings) -> Result<(), EngineError> {
         isolation: String::new(),
     };
     let engine = Engine::start(&settings, &paths, listeners, &running).await?;
-    lock.write(&Running { isolation: engine.isolation.into(), ..running })?;
+    lock.write(&Running { isolation: engine.isolation.clone(), ..running })?;
     tracing::info!(elapsed = ?begun.elapsed(), "the engine is ready");
     wait_for_signal().await.map_err(EngineError::Runtime)?;
     engine.stop().await;
@@ -199,7 +198,7 @@ struct Engine {
     intake: Stage,
     node: Stage,
     listeners: Stage,
-    isolation: &'static str,
+    isolation: String,
 }
 
 /// Tasks that end together.
@@ -224,24 +223,24 @@ impl Engine {
         binaries::link(paths).map_err(|error| EngineError::Paths(PathsError::Create(error)))?;
         let storage = Storage::open(paths.registry())?;
         let client = api.client("default");
-        publish::write(&client, running, &settings.domain)
+        // Its tasks end with this function when something below fails.
+        let (mut intake, mut node, mut served) = (Stage::default(), Stage::default(), Stage::default());
+        let registry = listeners.registry;
+        intake.run(|stop| serve_registry(storage.clone(), registry, stop));
+        let chosen = runners::choose(settings, paths, running, &storage).await?;
+        publish::write(&client, running, &settings.domain, chosen.images)
             .await
             .map_err(|e| EngineError::Publish(Box::new(e)))?;
         let images = Arc::new(ImageStore::new(storage.clone(), paths.layers(), client.clone()));
         images.add_own_address(running.registry.to_string());
-        let masked = vec![paths.state.clone(), paths.runtime.clone()];
-        let exe = "/proc/self/exe".into();
-        let runner = ProcessRunner::choose(settings.isolation, exe, masked, &paths.pods()).await?;
-        let runner: Arc<dyn Runner> = Arc::new(runner);
-        let isolation = runner.isolation();
-        let kubelet = Kubelet::new(client.clone(), runner, Arc::clone(&images), paths.clone())
+        let isolation = chosen.runner.isolation();
+        let kubelet = Kubelet::new(client.clone(), chosen.runner, Arc::clone(&images), paths.clone())
             .map_err(|error| EngineError::Paths(PathsError::Create(error)))?;
         api.set_node(Arc::clone(&kubelet) as _);
         let tidied = |error| EngineError::Publish(Box::new(error));
         kubelet.recover().await.map_err(tidied)?;
         collect::run(&client, storage.clone(), &paths.layers()).await.map_err(tidied)?;
 
-        let (mut intake, mut node, mut served) = (Stage::default(), Stage::default(), Stage::default());
         let (autoscaler, wishes) = Autoscaler::new();
         let table = Arc::new(Table::default());
         let domain = Domain { name: settings.domain.clone(), port: running.functions.port() };
@@ -262,7 +261,6 @@ impl Engine {
         intake.run(|stop| follow(client, Arc::clone(&table), Arc::clone(&autoscaler), stop));
         let ingress = Ingress::new(table, autoscaler);
         intake.run(|stop| ingress.serve(Listener::Tcp(listeners.functions), stop));
-        intake.run(|stop| serve_registry(storage, listeners.registry, stop));
         Ok(Self { api, intake, node, listeners: served, isolation })
     }
 

@@ -23,7 +23,7 @@ use crate::{
     sandbox::Mount,
 };
 
-/// A container to be started. Everything is resolved: image unpacked, volumes on disk, environment complete.
+/// A container to be started. Everything is resolved: image there, volumes on disk, environment complete.
 #[derive(Clone, Debug)]
 pub struct ContainerSpec {
     /// Whose container it is.
@@ -79,16 +79,41 @@ pub enum StartError {
     },
 }
 
+/// An image a container wants.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageRequest<'a> {
+    /// As the pod names it.
+    pub reference: &'a str,
+    /// The pod's namespace, where its pull Secrets are.
+    pub namespace: &'a str,
+    /// Names of the pull Secrets.
+    pub secrets: &'a [String],
+}
+
 /// Starts containers.
 pub trait Runner: Send + Sync + 'static {
     /// What `tm describe` shows: how containers are kept apart.
-    fn isolation(&self) -> &'static str;
+    fn isolation(&self) -> String;
+
+    /// Gets an image ready to be started: on disk, or wherever this runner wants it.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be had.
+    fn image<'a>(
+        &'a self,
+        images: &'a image::ImageStore,
+        request: ImageRequest<'a>,
+    ) -> BoxFuture<'a, Result<image::Image, image::ImageError>>;
 
     /// Starts a container; it runs when this returns.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     fn start(&self, spec: ContainerSpec) -> BoxFuture<'_, Result<Arc<dyn Container>, StartError>>;
+
+    /// Removes containers that are nobody's any more: those of an engine that was killed, and at the engine's own end
+    /// what could not be stopped.
+    fn tidy(&self) -> BoxFuture<'_, ()>;
 }
 
 /// A started container.

@@ -1,6 +1,7 @@
 //! `tm local …`.
 
 use clap::{Args, Subcommand};
+use tm_engine::engine::RunnerKind;
 
 /// The engine of this machine.
 #[derive(Debug, Subcommand)]
@@ -35,8 +36,11 @@ pub(crate) struct LocalStart {
     #[arg(long, env = "TM_ISOLATION", value_name = "ISOLATION")]
     pub(crate) isolation: Option<String>,
     /// How containers run: process or docker [default: process]
-    #[arg(long, env = "TM_RUNNER", value_name = "RUNNER")]
-    pub(crate) runner: Option<String>,
+    #[arg(long, env = RunnerKind::ENV, value_enum, value_name = "RUNNER", hide_possible_values = true)]
+    pub(crate) runner: Option<RunnerKind>,
+    /// Image that functions are built with and run on in Docker [default: one for each language]
+    #[arg(long, env = "TM_DOCKER_BASE_IMAGE", value_name = "IMAGE")]
+    pub(crate) docker_base_image: Option<String>,
 }
 
 /// Flags of `tm local logs`.

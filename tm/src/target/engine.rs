@@ -13,7 +13,7 @@ use nix::{
     unistd::Pid,
 };
 use tm_engine::{
-    engine::{LockError, Running, VERSION, running},
+    engine::{LockError, RunnerKind, Running, VERSION, running},
     paths::Paths,
 };
 use tokio::{
@@ -25,6 +25,8 @@ use crate::{cli::LocalStart, error::HintExt, printer::Printer};
 
 /// Longest wait for a started engine.
 const START_LIMIT: Duration = Duration::from_secs(15);
+/// The same when it may have to pull a base image and push it into its registry.
+const DOCKER_START_LIMIT: Duration = Duration::from_secs(900);
 /// Longest wait for its end; then it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// Pause between two looks.
@@ -63,7 +65,8 @@ pub(crate) async fn start(paths: &Paths, settings: &LocalStart, printer: &Printe
     command.stderr(log.into_parts().0).process_group(0).current_dir("/");
     let mut child = command.spawn().context("failed to start the engine")?;
     printer.debug(&format!("started the engine, log in {}", paths.log().display()));
-    let deadline = Instant::now() + START_LIMIT;
+    let limit = start_limit(settings);
+    let deadline = Instant::now() + limit;
     let mut ended = None;
     loop {
         if let Some(engine) = running(paths).or_else(not_yet)? {
@@ -82,12 +85,19 @@ pub(crate) async fn start(paths: &Paths, settings: &LocalStart, printer: &Printe
         if Instant::now() > deadline {
             bail!(
                 "the engine was not ready within {} seconds: {}",
-                START_LIMIT.as_secs(),
+                limit.as_secs(),
                 last_error(paths, begin)
             );
         }
         sleep(LOOK).await;
     }
+}
+
+fn start_limit(settings: &LocalStart) -> Duration {
+    let docker = RunnerKind::Docker;
+    let from_env = || std::env::var(RunnerKind::ENV).is_ok_and(|name| name == docker.as_str());
+    let in_docker = settings.runner.map_or_else(from_env, |runner| runner == docker);
+    if in_docker { DOCKER_START_LIMIT } else { START_LIMIT }
 }
 
 /// A lock file that is being written reads as half a line.
@@ -103,6 +113,8 @@ fn failed(status: std::process::ExitStatus, reason: &str) -> Result<Running> {
     let error = Err(anyhow::anyhow!(text).context("the engine did not start"));
     if reason.contains("failed to listen") {
         error.hint("choose free addresses: `tm local start --http-listen 127.0.0.1:PORT`, or TM_HTTP_LISTEN, TM_REGISTRY_LISTEN, TM_API_LISTEN")
+    } else if reason.contains("Docker engine") {
+        error.hint("is the Docker engine running? DOCKER_HOST names its socket if it is not the usual one")
     } else if reason.contains("state") || reason.contains("store") {
         error.hint("move the state folder away to begin anew, or name another one with TM_STATE_DIR")
     } else {
@@ -111,13 +123,15 @@ fn failed(status: std::process::ExitStatus, reason: &str) -> Result<Running> {
 }
 
 fn flags(settings: &LocalStart) -> Vec<String> {
+    let runner = settings.runner.map(|runner| runner.as_str().to_owned());
     let all = [
         ("--http-listen", &settings.http_listen),
         ("--registry-listen", &settings.registry_listen),
         ("--api-listen", &settings.api_listen),
         ("--domain", &settings.domain),
         ("--isolation", &settings.isolation),
-        ("--runner", &settings.runner),
+        ("--runner", &runner),
+        ("--docker-base-image", &settings.docker_base_image),
     ];
     all.into_iter()
         .filter_map(|(flag, value)| value.as_ref().map(|value| [flag.to_owned(), value.clone()]))

@@ -7,24 +7,25 @@ use kube::{
     Api, Client,
     api::{ObjectMeta, Patch, PatchParams},
 };
-use tm_resources::target::{
-    ENGINE_REGISTRY, HOST_IMAGE, NAMESPACE, REGISTRY_HOSTING, REGISTRY_HOSTING_KEY, TM_CONFIG,
-};
+use tm_resources::target::{ENGINE_REGISTRY, NAMESPACE, REGISTRY_HOSTING, REGISTRY_HOSTING_KEY, TM_CONFIG};
 
 use super::lock::Running;
 
 /// Namespace and name of Knative's domain settings.
 const DOMAIN: (&str, &str) = ("knative-serving", "config-domain");
 
-/// Writes the ConfigMaps.
-pub(super) async fn write(client: &Client, running: &Running, domain: &str) -> Result<(), kube::Error> {
+/// Writes the ConfigMaps; `images` are parameters of the Tasks by name.
+pub(super) async fn write(
+    client: &Client,
+    running: &Running,
+    domain: &str,
+    images: BTreeMap<String, String>,
+) -> Result<(), kube::Error> {
     let hosting = format!(
         "host: \"{address}\"\nhostFromClusterNetwork: \"{address}\"\nhostFromContainerRuntime: \"{ENGINE_REGISTRY}\"\n",
         address = running.registry,
     );
     apply(client, NAMESPACE, REGISTRY_HOSTING, [(REGISTRY_HOSTING_KEY.to_owned(), hosting)]).await?;
-    let images =
-        ["BUILDER_IMAGE", "BUILD_IMAGE", "BASE_IMAGE"].map(|name| (name.to_owned(), HOST_IMAGE.to_owned()));
     apply(client, NAMESPACE, TM_CONFIG, images).await?;
     apply(client, DOMAIN.0, DOMAIN.1, [(domain.to_owned(), String::new())]).await
 }

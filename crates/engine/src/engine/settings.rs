@@ -30,6 +30,12 @@ pub struct Settings {
     /// How functions are kept apart: namespaces where the machine allows them, required, or not at all.
     #[arg(long, env = "TM_ISOLATION", value_enum, default_value_t)]
     pub isolation: IsolationKind,
+    /// How containers run.
+    #[arg(long, env = "TM_RUNNER", value_enum, default_value_t)]
+    pub runner: RunnerKind,
+    /// With the Docker runner: image that functions are built with and run on; without it each language has its own.
+    #[arg(long, env = "TM_DOCKER_BASE_IMAGE", value_name = "IMAGE")]
+    pub docker_base_image: Option<String>,
 }
 
 /// What keeps a container apart from the machine.
@@ -42,4 +48,30 @@ pub enum IsolationKind {
     Namespaces,
     /// Ordinary processes with the paths of a container translated.
     None,
+}
+
+/// How containers run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RunnerKind {
+    /// As processes of this machine
+    #[default]
+    Process,
+    /// In the Docker engine of this machine
+    Docker,
+}
+
+// === impl RunnerKind ===
+
+impl RunnerKind {
+    /// The variable that chooses one.
+    pub const ENV: &str = "TM_RUNNER";
+
+    /// As the flag spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Docker => "docker",
+        }
+    }
 }

@@ -71,6 +71,25 @@ pub enum ImageError {
     /// The disk failed.
     #[error("failed to store the image")]
     Io(#[from] std::io::Error),
+    /// Docker cannot get it.
+    #[error("Docker failed to get the image")]
+    Docker(#[from] bollard::errors::Error),
+    /// Docker takes too long.
+    #[error("Docker did not get `{image}` within {seconds} seconds")]
+    Slow {
+        /// The image.
+        image: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// Docker pulled it and has it not.
+    #[error("Docker does not have `{0}`")]
+    NotThere(String),
+    /// The base "this machine" is no image for Docker.
+    #[error(
+        "`{0}` stands for this machine's own tools, which containers in Docker do not see: name a real image"
+    )]
+    HostInDocker(&'static str),
 }
 
 /// Resolves, pulls and unpacks.
@@ -133,7 +152,7 @@ impl ImageStore {
     /// [`ImageError`] when it is not there, cannot be pulled or cannot be unpacked.
     pub async fn get(&self, text: &str, namespace: &str, secrets: &[String]) -> Result<Image, ImageError> {
         let reference = parse(text)?;
-        if self.is_own(&reference) && reference.repository() == HOST_REPOSITORY {
+        if self.is_host(&reference) {
             return Ok(Image { id: text.into(), ..Image::default() });
         }
         let (digest, manifest, config, origin) = if self.is_own(&reference) {
@@ -148,9 +167,15 @@ impl ImageStore {
         Ok(image_of(&reference, digest, config, rootfs))
     }
 
-    fn is_own(&self, reference: &Reference) -> bool {
+    /// Whether it is in the engine's own registry.
+    pub(super) fn is_own(&self, reference: &Reference) -> bool {
         let own = self.own.read().expect("no holder of this lock panics");
         own.iter().any(|address| address == reference.registry())
+    }
+
+    /// Whether it is the base "this machine".
+    pub(super) fn is_host(&self, reference: &Reference) -> bool {
+        self.is_own(reference) && reference.repository() == HOST_REPOSITORY
     }
 
     async fn unpack(
@@ -207,9 +232,13 @@ impl ImageStore {
         Ok(folder)
     }
 
-    /// A client with the credentials of the pod's pull Secrets. A Secret that is not there or is damaged counts as none, as
-    /// on a node.
     async fn remote(&self, namespace: &str, secrets: &[String]) -> tm_oci::registry::Client {
+        let keychain = self.keychain(namespace, secrets).await;
+        tm_oci::registry::Client::new(ClientOptions { keychain, ..ClientOptions::default() })
+    }
+
+    /// The credentials of the pod's pull Secrets. A Secret that is not there or is damaged counts as none, as on a node.
+    pub(super) async fn keychain(&self, namespace: &str, secrets: &[String]) -> Keychain {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let mut configs = Vec::new();
         for name in secrets {
@@ -221,15 +250,14 @@ impl ImageStore {
                 configs.push(config);
             }
         }
-        let keychain = Keychain::of_configs(configs);
-        tm_oci::registry::Client::new(ClientOptions { keychain, ..ClientOptions::default() })
+        Keychain::of_configs(configs)
     }
 }
 
 /// A shared store.
 pub type SharedImages = Arc<ImageStore>;
 
-fn parse(text: &str) -> Result<Reference, ImageError> {
+pub(super) fn parse(text: &str) -> Result<Reference, ImageError> {
     text.parse().map_err(|source| ImageError::Reference { reference: text.into(), source })
 }
 

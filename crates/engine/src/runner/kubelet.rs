@@ -4,7 +4,7 @@
 //! at once, or one after the other when the annotation [`SEQUENTIAL`] says so, as Tekton's steps run), readiness, end.
 //! Deleting the pod stops its containers and then removes the object for good.
 //!
-//! Processes do not outlive the engine, so a pod that was running when the engine started is lost: it is reported
+//! Containers do not outlive the engine, so a pod that was running when the engine started is lost: it is reported
 //! as Failed, as a node does after a power cut.
 
 mod actor;
@@ -139,6 +139,7 @@ impl Kubelet {
         if timeout(SHUTDOWN_GRACE * 2, all).await.is_err() {
             tracing::error!("pods did not stop in time");
         }
+        self.runner.tidy().await;
     }
 
     fn handle(self: &Arc<Self>, event: watcher::Event<Pod>, actors: &mut Actors, stop: &CancellationToken) {
@@ -226,6 +227,7 @@ impl Kubelet {
     /// # Errors
     /// When the pods cannot be listed or changed.
     pub async fn recover(&self) -> Result<(), kube::Error> {
+        self.runner.tidy().await;
         let left = crate::sandbox::sweep(&self.paths.pods());
         if left > 0 {
             tracing::info!(left, "ended what was left of an earlier engine's containers");
@@ -248,7 +250,7 @@ impl Kubelet {
         Ok(())
     }
 
-    /// A pod whose processes died with the last engine. Revisions' pods are replaced when they are needed; others stay, as
+    /// A pod whose containers died with the last engine. Revisions' pods are replaced when they are needed; others stay, as
     /// Failed, with their logs. Says whether the pod is gone.
     async fn lose(&self, pod: &Pod) -> Result<bool, kube::Error> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());

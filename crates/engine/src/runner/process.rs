@@ -28,7 +28,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Container, ContainerSpec, Exit, Runner, StartError, log::Source};
+use super::{
+    Container, ContainerSpec, Exit, ImageRequest, Runner, StartError,
+    image::{Image, ImageError, ImageStore},
+    log::Source,
+};
 use crate::{
     engine::IsolationKind,
     node::{ExecSession, NodeError},
@@ -167,12 +171,21 @@ pub(super) fn container_identity() -> Option<Identity> {
 }
 
 impl Runner for ProcessRunner {
-    fn isolation(&self) -> &'static str {
-        match self.isolation {
+    fn isolation(&self) -> String {
+        let text = match self.isolation {
             Isolation::Namespaces => "process (mount and PID namespaces)",
             Isolation::Plain if self.because == "as asked for" => "process (no namespaces: as asked for)",
             Isolation::Plain => "process (no namespaces: the kernel forbids them)",
-        }
+        };
+        text.into()
+    }
+
+    fn image<'a>(
+        &'a self,
+        images: &'a ImageStore,
+        request: ImageRequest<'a>,
+    ) -> BoxFuture<'a, Result<Image, ImageError>> {
+        images.get(request.reference, request.namespace, request.secrets).boxed()
     }
 
     fn start(&self, spec: ContainerSpec) -> BoxFuture<'_, Result<Arc<dyn Container>, StartError>> {
@@ -220,6 +233,11 @@ impl Runner for ProcessRunner {
             Ok(Arc::new(container) as Arc<dyn Container>)
         }
         .boxed()
+    }
+
+    /// Processes die with their engine.
+    fn tidy(&self) -> BoxFuture<'_, ()> {
+        futures::future::ready(()).boxed()
     }
 }
 

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{
-        ContainerSpec, Exit, StartError,
+        ContainerSpec, Exit, ImageRequest, StartError,
         env::{self, Sources},
         image::{Image, ImageError},
         status::{ContainerRun, State, pod_status},
@@ -45,8 +45,11 @@ const MISSING_RETRY: Duration = Duration::from_secs(10);
 /// Pauses between two looks at a port that does not answer yet.
 const PROBE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 
-/// Where steps on the base "this machine" find `build-tasks`.
+/// Where steps find `build-tasks`, whatever their image.
 const TOOLS: &str = "/tekton/tools";
+
+/// Where programs are when nobody says.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Runs the pod until it is deleted or the engine ends.
 pub(super) async fn run(kubelet: Arc<Kubelet>, pod: Pod, mut deletion: Deletion, stop: CancellationToken) {
@@ -421,7 +424,8 @@ impl Actor {
         let secrets = self.pod.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
         let names: Vec<String> = secrets.map(|secret| secret.name.clone()).collect();
         let reference = container.image.as_deref().unwrap_or_default();
-        self.kubelet.images.get(reference, &self.namespace, &names).await
+        let request = ImageRequest { reference, namespace: &self.namespace, secrets: &names };
+        self.kubelet.runner.image(&self.kubelet.images, request).await
     }
 
     fn mounts(&self, container: &Container) -> Result<Vec<Mount>, VolumeError> {
@@ -458,9 +462,8 @@ impl Actor {
             fixed.push(("PORT".to_owned(), port.to_string()));
             fixed.push(("TM_BIND_ADDRESS".to_owned(), Ipv4Addr::LOCALHOST.to_string()));
         }
-        if self.sequential() && !image.complete {
-            let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".into());
-            defaults.push(("PATH".into(), format!("{TOOLS}:{path}")));
+        if self.sequential() {
+            defaults.push(("PATH".into(), format!("{TOOLS}:{}", path_of(image))));
         }
         Sources { image: image.env.clone(), machine: !image.complete, defaults, fixed }
     }
@@ -529,6 +532,13 @@ impl Actor {
         let running = self.kubelet.running_of(&self.uid);
         futures::future::join_all(running.iter().map(|container| container.stop(grace))).await;
     }
+}
+
+/// `PATH` of an image, or of the machine when the image is but an addition to it.
+fn path_of(image: &Image) -> String {
+    let own = image.env.iter().find_map(|pair| pair.strip_prefix("PATH=")).map(str::to_owned);
+    let path = if image.complete { own } else { std::env::var("PATH").ok() };
+    path.unwrap_or_else(|| DEFAULT_PATH.into())
 }
 
 /// Resolves when the port accepts a connection.
