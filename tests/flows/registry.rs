@@ -106,3 +106,55 @@ async fn a_wrong_password_or_a_dead_registry_is_said_before_the_build() -> Resul
     ensure!(runs.stderr.contains("No taskruns found"), "{runs:?}");
     Ok(())
 }
+
+/// The password is asked for on a terminal and not shown there.
+#[tokio::test]
+async fn the_password_prompt_shows_nothing() -> Result<()> {
+    use tokio::io::AsyncWriteExt;
+    let Some(script) = tools::find("script") else { return Ok(()) };
+    let machine = machine();
+    machine.tm_ok(["local", "start"]).await?;
+    let line = format!("{} set registry-auth asked --registry r.example.com", env!("CARGO_BIN_EXE_tm"));
+    let mut command = machine.command(script);
+    // `script` gives the command a terminal; what is written to its input is what a user types.
+    command.args(["-q", "-e", "-c", &line, "/dev/null"]).env("TERM", "xterm");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    let mut input = child.stdin.take().context("an input")?;
+    let mut output = child.stdout.take().context("an output")?;
+    let mut seen = String::new();
+    // A prompt forgets what was typed before it, so each answer waits for its question.
+    for (question, answer) in [("Username", "somebody\n"), ("Password", "open-sesame\n")] {
+        until(&mut output, &mut seen, question).await?;
+        input.write_all(answer.as_bytes()).await?;
+    }
+    until(&mut output, &mut seen, "Registry credentials set").await?;
+    ensure!(!seen.contains("open-sesame"), "the password is shown: {seen}");
+    drop(input);
+    let status = tokio::time::timeout(Duration::from_secs(30), child.wait()).await??;
+    ensure!(status.success(), "{seen}");
+    let secret =
+        machine.run_ok("kubectl", ["--context", "tm-local", "get", "secret", "asked", "-o", "json"]).await?;
+    let data: serde_json::Value = serde_json::from_str(&secret)?;
+    ensure!(
+        data["data"]["config.json"].is_string() && data["data"][".dockerconfigjson"].is_string(),
+        "{secret}"
+    );
+    let accounts = ["--context", "tm-local", "get", "serviceaccount", "default", "-o", "json"];
+    let account = machine.run_ok("kubectl", accounts).await?;
+    ensure!(account.contains("\"asked\""), "pods pull with it: {account}");
+    Ok(())
+}
+
+/// Reads what the terminal shows until it shows `wanted`.
+async fn until(output: &mut tokio::process::ChildStdout, seen: &mut String, wanted: &str) -> Result<()> {
+    use tokio::io::AsyncReadExt;
+    let mut chunk = [0; 1024];
+    while !seen.contains(wanted) {
+        let read = tokio::time::timeout(Duration::from_secs(30), output.read(&mut chunk)).await;
+        let count = read.with_context(|| format!("no `{wanted}` in: {seen}"))??;
+        ensure!(count > 0, "it ended before `{wanted}`: {seen}");
+        seen.push_str(&String::from_utf8_lossy(&chunk[..count]));
+    }
+    Ok(())
+}
