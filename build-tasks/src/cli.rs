@@ -182,7 +182,7 @@ pub(crate) struct RegistryArgs {
     #[arg(long)]
     pub auth_file: Option<PathBuf>,
     /// Accept any certificate, or none
-    #[arg(long)]
+    #[arg(long, env = "TM_REGISTRY_INSECURE")]
     pub insecure: bool,
     /// PEM file of an authority to trust
     #[arg(long = "tls-ca")]
