@@ -27,6 +27,8 @@ pub(crate) fn unpack(args: &UnpackArgs) -> Result<(), Failure> {
     let want: Digest = format!("sha256:{}", args.sha256)
         .parse()
         .map_err(|_| Failure::because("--sha256 is not 64 lower-case hex digits"))?;
+    // Not dropped: the lock goes with the process.
+    std::mem::forget(state::hold(&args.state)?);
     if let Some(done) = state::read(&args.state, &args.token)? {
         return already(&done, args);
     }
