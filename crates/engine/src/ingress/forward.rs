@@ -73,17 +73,22 @@ async fn exchange(
     let (mut parts, body) = request.into_parts();
     strip(&mut parts.headers);
     forwarded(&mut parts.headers, peer);
-    let (kept, mut first) = payload(body).await?;
-    for attempt in 1.. {
+    let bytes = match kept(body).await? {
+        Kept::Whole(bytes) => bytes,
+        Kept::Not(body) => {
+            let permit = gate.enter().await?;
+            let sent = client.request(outgoing(&parts, &permit, Payload::Streamed(body))).await;
+            return sent.map(|response| incoming(response, permit)).map_err(Refused::Broken);
+        }
+    };
+    let mut attempts_left = ATTEMPTS;
+    loop {
+        attempts_left -= 1;
         let permit = gate.enter().await?;
-        let body = match (first.take(), &kept) {
-            (Some(body), _) => body,
-            (None, Some(bytes)) => Payload::Kept(Full::new(bytes.clone())),
-            (None, None) => unreachable!("a streamed body is sent once"),
-        };
+        let body = Payload::Kept(Full::new(bytes.clone()));
         match client.request(outgoing(&parts, &permit, body)).await {
             Ok(response) => return Ok(incoming(response, permit)),
-            Err(error) if error.is_connect() && kept.is_some() && attempt < ATTEMPTS => {
+            Err(error) if error.is_connect() && attempts_left > 0 => {
                 permit.condemn();
                 // The pod was leaving; its successor is asked for by the gate.
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -91,17 +96,20 @@ async fn exchange(
             Err(error) => return Err(Refused::Broken(error)),
         }
     }
-    unreachable!("the last attempt returns")
 }
 
-/// Keeps a small body; the second part is what is sent first.
-async fn payload(body: Incoming) -> Result<(Option<Bytes>, Option<Payload>), Refused> {
-    let small = body.size_hint().upper().is_some_and(|size| size <= KEEP);
-    if !small {
-        return Ok((None, Some(Payload::Streamed(body))));
+/// A request's body, in memory when it is small.
+enum Kept {
+    Whole(Bytes),
+    Not(Incoming),
+}
+
+/// Keeps a small body: only what is kept can be sent to another pod.
+async fn kept(body: Incoming) -> Result<Kept, Refused> {
+    if body.size_hint().upper().is_none_or(|size| size > KEEP) {
+        return Ok(Kept::Not(body));
     }
-    let bytes = body.collect().await.map_err(Refused::Request)?.to_bytes();
-    Ok((Some(bytes), None))
+    Ok(Kept::Whole(body.collect().await.map_err(Refused::Request)?.to_bytes()))
 }
 
 fn outgoing(parts: &Parts, permit: &Permit, body: Payload) -> Request<Payload> {
