@@ -168,7 +168,8 @@ pub(crate) fn has(tool: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|dir: PathBuf| Path::new(&dir).join(tool).is_file());
     if !found {
-        println!("SKIPPED: no {tool}");
+        // Past the capture of the test runner: a skip must not go unnoticed.
+        drop(std::io::Write::write_all(&mut std::io::stderr(), format!("SKIPPED: no {tool}\n").as_bytes()));
         assert!(std::env::var_os("TM_TEST_REQUIRE_ALL").is_none(), "{tool} is missing");
     }
     found
