@@ -60,13 +60,12 @@ pub(super) async fn push(
     manifest.annotations.insert(BASE_NAME.into(), base.reference.to_string());
     manifest.annotations.insert(BASE_DIGEST.into(), base.digest.to_string());
     let bytes = serialised(&manifest)?;
-    let length = bytes.len() as u64;
     let tag = image.tag().unwrap_or("latest");
-    let digest = repository.put_manifest(tag, media_type::MANIFEST, bytes.into()).await?;
+    let (digest, written) = repository.ensure_manifest(tag, media_type::MANIFEST, bytes.into()).await?;
     let outcomes = || from_base.iter().chain(ours.iter().map(|(_, outcome)| outcome));
     Ok(Pushed {
         digest,
-        bytes: outcomes().map(sent_bytes).sum::<u64>() + sent_bytes(&sent) + length,
+        bytes: outcomes().map(sent_bytes).sum::<u64>() + sent_bytes(&sent) + sent_bytes(&written),
         there: outcomes().filter(|outcome| sent_bytes(outcome) == 0).count(),
         layers: outcomes().count(),
     })

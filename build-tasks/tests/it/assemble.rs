@@ -17,7 +17,7 @@ fn ready() -> Workspace {
 }
 
 #[test]
-fn unchanged_images_send_no_layer() {
+fn unchanged_images_send_nothing() {
     let registry = Registry::start();
     let image = registry.image("default/hello:v1");
     let cache = tempfile::tempdir().unwrap();
@@ -28,6 +28,10 @@ fn unchanged_images_send_no_layer() {
     assert!(text(&first).contains("0 of 2 layers already there"), "{}", text(&first));
     let (digest, manifest, _) = registry.read(&image);
     assert_eq!(workspace.read("url"), image);
+    let again = workspace.assemble("tm.local/host", &image);
+    assert!(text(&again).contains("pushed 0 bytes, 2 of 2 layers already there"), "{}", text(&again));
+    assert_eq!(workspace.read("digest"), digest.as_str());
+    // Another name needs the manifest, and nothing else.
     let second = workspace.assemble("tm.local/host", &registry.image("default/other"));
     let manifest_bytes = manifest::to_bytes(&manifest).unwrap().len();
     let want = format!("pushed {manifest_bytes} bytes, 2 of 2 layers already there");

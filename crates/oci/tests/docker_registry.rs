@@ -183,6 +183,9 @@ async fn push_pull_mount() {
         let bytes = image.manifest.clone().into();
         repository.put_manifest(identifier, media_type::MANIFEST, bytes).await.unwrap();
     }
+    let bytes = image.manifest.clone().into();
+    let (_, again) = repository.ensure_manifest("v1", media_type::MANIFEST, bytes).await.unwrap();
+    assert_eq!(again, Outcome::Exists);
 
     let pulled = client.pull_image(&at, &Platform::host()).await.unwrap();
     assert_eq!(pulled.digest, Digest::of(&image.manifest));

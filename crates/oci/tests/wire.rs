@@ -261,6 +261,38 @@ async fn an_upload_that_fails_begins_anew() {
     assert_eq!(begun, 2);
 }
 
+/// What the second of two pushes sends: nothing when the tag is this manifest, all of it in every other case.
+#[tokio::test]
+async fn a_manifest_is_sent_unless_the_tag_is_it() {
+    let ours = Digest::of(b"{}").to_string();
+    let other = Digest::of(b"another").to_string();
+    let cases = [
+        (200, Some(ours.as_str()), 0),
+        (200, Some(&*other), 1),
+        (200, None, 1),
+        (404, None, 1),
+        (405, None, 1),
+    ];
+    for (status, digest, puts) in cases {
+        let setup = Setup::new().await;
+        setup.base(200).await;
+        let manifest = "/v2/team/app/manifests/v1";
+        let mut head = ResponseTemplate::new(status);
+        if let Some(digest) = digest {
+            head = head.insert_header("docker-content-digest", digest);
+        }
+        setup.on(Mock::given(method("HEAD")).and(path(manifest)), head).await;
+        setup.on(Mock::given(method("PUT")).and(path(manifest)), ResponseTemplate::new(201)).await;
+        let repository = setup.anonymous().repository(&setup.image(), Access::Push).unwrap();
+        let (digest, outcome) =
+            repository.ensure_manifest("v1", media_type::MANIFEST, "{}".into()).await.unwrap();
+        assert_eq!(digest.as_str(), ours);
+        assert_eq!(outcome, if puts == 0 { Outcome::Exists } else { Outcome::Sent(2) }, "{status}");
+        let sent = setup.requests().await.iter().filter(|request| request.method.as_str() == "PUT").count();
+        assert_eq!(sent, puts, "{status}");
+    }
+}
+
 #[tokio::test]
 async fn a_registry_that_stands_still_is_given_up() {
     let setup = Setup::new().await;

@@ -13,6 +13,9 @@ use super::{
 };
 use crate::{digest::Digest, manifest::Descriptor, media_type};
 
+/// Names the manifest that an answer is about (distribution specification, "Pulling manifests").
+const CONTENT_DIGEST: &str = "docker-content-digest";
+
 /// Where the bytes of a blob are.
 #[derive(Clone, Debug)]
 pub enum Content {
@@ -130,6 +133,39 @@ impl Repository {
         } else {
             Err(self.refused(&action, response).await)
         }
+    }
+
+    /// Makes sure that `identifier` is this manifest: asks, and writes it when it is missing or another.
+    ///
+    /// # Errors
+    /// When the registry refuses it.
+    pub async fn ensure_manifest(
+        &self,
+        identifier: &str,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<(Digest, Outcome), RegistryError> {
+        let digest = Digest::of(&bytes);
+        if self.has_manifest(identifier, media_type, &digest).await? {
+            return Ok((digest, Outcome::Exists));
+        }
+        let sent = Outcome::Sent(bytes.len() as u64);
+        Ok((self.put_manifest(identifier, media_type, bytes).await?, sent))
+    }
+
+    /// Whether `identifier` is the manifest of that digest. A registry that does not say so clearly gets it once more.
+    async fn has_manifest(
+        &self,
+        identifier: &str,
+        media_type: &str,
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
+        let action = format!("look for {}:{identifier}", self.name());
+        let url = self.url(&format!("manifests/{identifier}")).await?;
+        let make = |http: &reqwest::Client| http.head(url.clone()).header(header::ACCEPT, media_type);
+        let response = self.send(&action, &url, &make).await?;
+        let named = response.headers().get(CONTENT_DIGEST).and_then(|value| value.to_str().ok());
+        Ok(response.status() == StatusCode::OK && named == Some(digest.as_str()))
     }
 
     /// Asks whether a push would be allowed: begins an upload and gives it up.
