@@ -1,7 +1,7 @@
 //! Layers whose bytes depend on nothing but what is in them.
 //!
-//! Entries are sorted (a folder before what is in it), times are 0, owners are root, modes are 0755 or 0644, the gzip
-//! header is fixed. Tar, both digests and compression run in one streaming pass, so memory stays bounded whatever the
+//! Entries are sorted (a folder before what is in it), times are 0, owners are root, modes are 0755 or 0644 (folders that
+//! are added by name may have others), the gzip header is fixed. Tar, both digests and compression run in one streaming pass, so memory stays bounded whatever the
 //! layer's size. `build-tasks assemble` is the caller.
 //!
 //! The compressor is flate2's own. Faster ones (zlib-ng, zlib-rs) pick their matches by what the processor offers, so two
@@ -25,6 +25,7 @@ use crate::{
 };
 
 const MAX_ENTRIES: usize = 2_000_000;
+const FOLDER_MODE: u32 = 0o755;
 const COPY_BUFFER: usize = 128 * 1024;
 /// Names longer than the field of the old header go into a pax record.
 const NAME_FIELD: usize = 100;
@@ -37,7 +38,7 @@ pub struct LayerBuilder {
 
 #[derive(Debug)]
 enum Entry {
-    Folder,
+    Folder { mode: u32 },
     File { source: PathBuf, executable: bool },
     Bytes { bytes: Vec<u8>, executable: bool },
     Link { target: PathBuf },
@@ -113,9 +114,9 @@ impl LayerBuilder {
                 let kind = entry.file_type()?;
                 if kind.is_dir() {
                     waiting.push(path.clone());
-                    self.insert(path, Entry::Folder)?;
+                    self.insert(path, Entry::Folder { mode: FOLDER_MODE })?;
                 } else if kind.is_symlink() {
-                    self.add_link(path, fs::read_link(entry.path())?)?;
+                    self.insert_link(path, fs::read_link(entry.path())?)?;
                 } else if kind.is_file() {
                     let executable = entry.metadata()?.permissions().mode() & 0o111 != 0;
                     self.insert(path, Entry::File { source: entry.path(), executable })?;
@@ -143,6 +144,24 @@ impl LayerBuilder {
     pub fn add_bytes(&mut self, at: &str, bytes: Vec<u8>, executable: bool) -> Result<(), LayerError> {
         let at = self.with_parents(at)?;
         self.insert(at, Entry::Bytes { bytes, executable })
+    }
+
+    /// Adds an empty folder at the image path `at`, such as `tmp` with mode 1777.
+    ///
+    /// # Errors
+    /// [`LayerError::BadPath`] when `at` is not a plain path.
+    pub fn add_folder(&mut self, at: &str, mode: u32) -> Result<(), LayerError> {
+        let at = self.with_parents(at)?;
+        self.insert(at, Entry::Folder { mode: mode & 0o7777 })
+    }
+
+    /// Adds a symbolic link at the image path `at`.
+    ///
+    /// # Errors
+    /// [`LayerError::BadPath`] when `at` is not a plain path, [`LayerError::LinkLeaves`] when `target` climbs above the root.
+    pub fn add_link(&mut self, at: &str, target: &Path) -> Result<(), LayerError> {
+        let at = self.with_parents(at)?;
+        self.insert_link(at, target.to_owned())
     }
 
     /// Digest and length of the uncompressed tar, without compressing it: a known tar has a known blob.
@@ -185,7 +204,7 @@ impl LayerBuilder {
         Ok(())
     }
 
-    fn add_link(&mut self, path: PathBuf, target: PathBuf) -> Result<(), LayerError> {
+    fn insert_link(&mut self, path: PathBuf, target: PathBuf) -> Result<(), LayerError> {
         if leaves(&path, &target) {
             return Err(LayerError::LinkLeaves { path, target });
         }
@@ -208,7 +227,7 @@ impl LayerBuilder {
             return Err(LayerError::BadPath(path));
         }
         for folder in path.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()) {
-            self.entries.entry(folder.to_owned()).or_insert(Entry::Folder);
+            self.entries.entry(folder.to_owned()).or_insert(Entry::Folder { mode: FOLDER_MODE });
         }
         Ok(path)
     }
@@ -233,10 +252,10 @@ fn leaves(path: &Path, target: &Path) -> bool {
 
 fn append<W: Write>(tar: &mut tar::Builder<W>, path: &Path, entry: &Entry) -> Result<(), LayerError> {
     match entry {
-        Entry::Folder => {
+        Entry::Folder { mode } => {
             let mut name = path.as_os_str().as_bytes().to_vec();
             name.push(b'/');
-            write_entry(tar, &name, &[], tar::EntryType::Directory, (0o755, 0), io::empty())?;
+            write_entry(tar, &name, &[], tar::EntryType::Directory, (*mode, 0), io::empty())?;
         }
         Entry::Link { target } => {
             let target = target.as_os_str().as_bytes();
@@ -410,6 +429,26 @@ mod tests {
             ("var/task/run", 0o755),
         ];
         assert_eq!(seen, want.map(|(path, mode)| (PathBuf::from(path), mode)));
+    }
+
+    #[test]
+    fn modes_of_named_folders_and_links() {
+        let mut builder = LayerBuilder::new();
+        builder.add_folder("tmp", 0o1777).unwrap();
+        builder.add_bytes("tmp/a", Vec::new(), false).unwrap();
+        builder.add_link("bin/sh", Path::new("busybox")).unwrap();
+        assert!(builder.add_link("sh", Path::new("../busybox")).is_err());
+        let mut bytes = Vec::new();
+        builder.write_tar(&mut bytes).unwrap();
+        let mut archive = tar::Archive::new(bytes.as_slice());
+        let seen: Vec<_> = archive
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.path().unwrap().display().to_string(), entry.header().mode().unwrap()))
+            .collect();
+        let want = [("bin/", 0o755), ("bin/sh", 0o777), ("tmp/", 0o1777), ("tmp/a", 0o644)];
+        assert_eq!(seen, want.map(|(path, mode)| (path.to_owned(), mode)));
     }
 
     #[test]

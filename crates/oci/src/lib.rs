@@ -9,6 +9,7 @@
 //! | [`mod@reference`] | `host/name:tag@digest` |
 //! | [`manifest`], [`media_type`] | manifest, index and config, keeping fields they do not know |
 //! | [`layer`] | a folder or a file as a layer whose bytes depend on the content only |
+//! | [`image`] | an image made from nothing, for a registry or an archive |
 //! | [`extract`], [`unpack`] | archives and layers onto disk, never outside their root |
 //! | [`layout`] | an OCI layout directory |
 //! | [`auth`] | `config.json` of Docker |
@@ -17,6 +18,7 @@
 pub mod auth;
 pub mod digest;
 pub mod extract;
+pub mod image;
 pub mod layer;
 pub mod layout;
 pub mod manifest;

@@ -204,6 +204,19 @@ async fn push_pull_mount() {
 }
 
 #[tokio::test]
+async fn an_image_from_nothing() {
+    let Some(registry) = DockerRegistry::start(false).await else { return };
+    let client = registry.client(Some(PASSWORD));
+    let mut layer = LayerBuilder::new();
+    layer.add_folder("tmp", 0o1777).unwrap();
+    let image = tm_oci::image::Image::build(Default::default(), [("tmp".to_owned(), layer)]).unwrap();
+    let at = registry.image("made/here:1");
+    assert!(image.push(&client, &at, &quiet()).await.unwrap() > 0);
+    assert_eq!(image.push(&client, &at, &quiet()).await.unwrap(), 0);
+    assert_eq!(&client.pull_image(&at, &Platform::host()).await.unwrap().digest, image.digest());
+}
+
+#[tokio::test]
 async fn refusals_are_told_apart() {
     let Some(registry) = DockerRegistry::start(false).await else { return };
     let at = registry.image("team/app:v1");
