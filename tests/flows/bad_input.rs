@@ -1,6 +1,5 @@
 //! Everything a user can get wrong: a clear error, a hint, the right exit code, and nothing half-made.
 
-use anyhow::Result;
 use tm_testkit::{
     machine::{Machine, Ran},
     tools,
@@ -19,14 +18,14 @@ fn refused(ran: &Ran, code: i32, words: &[&str]) {
 }
 
 /// No service and no TaskRun may be left.
-async fn nothing_left(machine: &Machine) {
+pub(crate) async fn nothing_left(machine: &Machine) {
     for kind in ["services", "taskruns"] {
         let ran = machine.tm(["get", kind]).await;
         assert!(ran.stderr.contains(&format!("No {kind} found")), "{ran:?}");
     }
 }
 
-fn folder(machine: &Machine, name: &str, files: &[(&str, &str)]) -> String {
+pub(crate) fn folder(machine: &Machine, name: &str, files: &[(&str, &str)]) -> String {
     let folder = machine.path().join(name);
     fs_err::create_dir_all(&folder).expect("a folder can be made");
     for (file, text) in files {
@@ -142,44 +141,6 @@ async fn an_engine_of_another_version() {
     fs_err::write(&lock, text.replace(version, "0.0.7")).expect("it writes");
     refused(&machine.tm(["get", "services"]).await, 1, &["0.0.7", version, "hint:", "tm local stop"]);
     machine.tm_ok(["local", "stop"]).await.expect("any version can be stopped");
-}
-
-/// Interrupts `tm` once `marker` shows up in the engine's list of TaskRuns.
-async fn interrupt(machine: &Machine, args: &[&str]) -> Result<Ran> {
-    use std::time::Duration;
-
-    use anyhow::ensure;
-    use tm_testkit::machine::wait_for;
-    let child = machine.spawn(args)?;
-    let pid = child.id().expect("it runs").to_string();
-    wait_for("the build to begin", Duration::from_secs(30), async || {
-        let runs = machine.tm_ok(["get", "taskruns"]).await?;
-        ensure!(runs.contains("Running"), "{runs}");
-        Ok(())
-    })
-    .await?;
-    machine.run_ok("kill", ["-INT", &pid]).await?;
-    let output = tokio::time::timeout(Duration::from_secs(20), child.wait_with_output()).await??;
-    Ok(Ran {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
-}
-
-#[tokio::test]
-async fn ctrl_c_cancels_the_build() {
-    let machine = machine();
-    machine.tm_ok(["local", "start"]).await.expect("it starts");
-    let task = machine.path().join("slow.yaml");
-    let yaml = "apiVersion: tekton.dev/v1\nkind: Task\nmetadata: {name: slow}\nspec:\n  params: [{name: IMAGE}]\n  steps:\n    - {name: wait, image: tm.local/host, command: [sleep], args: ['300']}\n";
-    fs_err::write(&task, yaml).expect("it writes");
-    let source = folder(&machine, "source", &[("x", "y")]);
-    let task = task.display().to_string();
-    let args = ["deploy", "service", "a", "-f", &source, "--runtime", &task];
-    let ran = interrupt(&machine, &args).await.expect("it is interrupted");
-    assert_eq!(ran.code, 130, "{ran:?}");
-    nothing_left(&machine).await;
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod bad_input;
 mod deploy;
 mod examples;
 mod hardening;
+mod interrupt;
 mod isolation;
 mod lifecycle;
 mod registry;

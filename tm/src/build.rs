@@ -22,7 +22,7 @@ pub(crate) use taskrun::{Plan, RECEIVER, object};
 
 use crate::{
     commands::Session,
-    error::HintExt,
+    error::{HintExt, InterruptedExt},
     registry::Destination,
     runtime::Runtime,
     settings::ServiceSettings,
@@ -75,10 +75,18 @@ pub(crate) async fn run(session: &Session, target: &Target, plan: &Plan, archive
     match result {
         Ok(status) => image_of(plan, &status),
         Err(error) => {
-            remove(&runs, &name).await;
-            Err(error)
+            let removed = remove(&runs, &name).await;
+            Err(error).interrupted_leaves(|| left(&name, removed))
         }
     }
+}
+
+/// What an interrupted build leaves.
+fn left(name: &str, removed: bool) -> String {
+    if removed {
+        return "the build was cancelled and removed, no service was created or changed".into();
+    }
+    format!("the build could not be cancelled: `tm delete taskrun {name}` removes it")
 }
 
 /// Uploads, shows the log, waits for the end.
@@ -176,14 +184,14 @@ fn image_of(plan: &Plan, status: &TaskRunStatus) -> Result<Built> {
     }
 }
 
-/// Cancels and deletes a run; the pod goes with it.
-async fn remove(runs: &Api<TaskRun>, name: &str) {
+/// Cancels and deletes a run; the pod goes with it. Says whether the run is gone.
+async fn remove(runs: &Api<TaskRun>, name: &str) -> bool {
     let patch = Patch::Merge(json!({"spec": {"status": "TaskRunCancelled"}}));
     let work = async {
         let _ = runs.patch(name, &PatchParams::default(), &patch).await;
-        let _ = runs.delete(name, &DeleteParams::background()).await;
+        runs.delete(name, &DeleteParams::background()).await.is_ok()
     };
-    let _ = tokio::time::timeout(CANCEL_LIMIT, work).await;
+    tokio::time::timeout(CANCEL_LIMIT, work).await.unwrap_or(false)
 }
 
 /// Hangs the run on the Service, so that deleting the Service removes it, and removes older runs of the same service.

@@ -8,17 +8,19 @@ mod get;
 mod local;
 mod logs;
 mod output;
+mod prompt;
 mod registry_auth;
 mod version;
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     cli::{Cli, Command, Deploy, Global, Set},
-    error::Interrupted,
+    error::{Interrupted, InterruptedExt},
     printer::Printer,
 };
 
@@ -46,14 +48,20 @@ impl Interrupt {
     pub(crate) async fn guard<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             result = work => result,
-            () = self.token.cancelled() => Err(Interrupted.into()),
+            () = self.token.cancelled() => Err(Interrupted::default().into()),
         }
     }
 
-    async fn listen(self) {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            self.token.cancel();
-        }
+    /// Resolves when Ctrl-C is pressed although the story was told to end already.
+    async fn second(self, mut signals: Signal) {
+        let mut pressed = async || {
+            if signals.recv().await.is_none() {
+                std::future::pending().await
+            }
+        };
+        pressed().await;
+        self.token.cancel();
+        pressed().await;
     }
 }
 
@@ -62,22 +70,14 @@ pub(crate) async fn run(cli: Cli, printer: &Printer) -> Result<()> {
     let interrupt = Interrupt::default();
     let session =
         Session { global: Arc::new(cli.global), printer: printer.clone(), interrupt: interrupt.clone() };
-    let listener = tokio::spawn(interrupt.clone().listen());
+    // Before anything is begun: from here on Ctrl-C is told to the story instead of ending the process.
+    let signals = signal(SignalKind::interrupt()).context("failed to listen for Ctrl-C")?;
     let story = story(cli.command, session);
-    let result = tokio::select! {
+    tokio::select! {
         biased;
         result = story => result,
-        () = second_interrupt(interrupt) => Err(Interrupted.into()),
-    };
-    listener.abort();
-    result
-}
-
-/// Resolves when Ctrl-C is pressed although the story was told to end already.
-async fn second_interrupt(interrupt: Interrupt) {
-    interrupt.token.cancelled().await;
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+        () = interrupt.second(signals) => Err(Interrupted::default().into())
+            .interrupted_leaves(|| "twice, so what was begun may be left".into()),
     }
 }
 

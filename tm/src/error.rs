@@ -31,9 +31,12 @@ struct Hinted {
 }
 
 /// The user pressed Ctrl-C.
-#[derive(Debug, thiserror::Error)]
-#[error("interrupted")]
-pub(crate) struct Interrupted;
+#[derive(Debug, Default, thiserror::Error)]
+#[error("interrupted{}{left}", if left.is_empty() { "" } else { ": " })]
+pub(crate) struct Interrupted {
+    /// What that left, for people; empty where nothing was begun that could be left.
+    left: String,
+}
 
 /// What was typed makes no sense together.
 #[derive(Debug, thiserror::Error)]
@@ -64,10 +67,24 @@ impl<T, E: Into<anyhow::Error>> HintExt<T> for Result<T, E> {
     }
 }
 
+/// Says what an interruption left.
+pub(crate) trait InterruptedExt<T> {
+    /// `left` is a clause without a period; other errors pass as they are.
+    fn interrupted_leaves(self, left: impl FnOnce() -> String) -> anyhow::Result<T>;
+}
+
+impl<T> InterruptedExt<T> for anyhow::Result<T> {
+    fn interrupted_leaves(self, left: impl FnOnce() -> String) -> anyhow::Result<T> {
+        self.map_err(
+            |error| if error.is::<Interrupted>() { Interrupted { left: left() }.into() } else { error },
+        )
+    }
+}
+
 /// Prints an error and says which exit code it means.
 pub(crate) fn report(error: &anyhow::Error, printer: &Printer) -> ExitStatus {
-    if error.is::<Interrupted>() {
-        printer.note("interrupted");
+    if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
+        printer.note(&interrupted.to_string());
         return ExitStatus::Interrupted;
     }
     printer.error(&chain(error));
@@ -129,6 +146,17 @@ mod tests {
     fn each_level_once() {
         let error = failing().context("failed to deploy: failed to write `x`").expect_err("it fails");
         assert_eq!(chain(&error), "failed to deploy: failed to write `x`: disk full");
+    }
+
+    #[test]
+    fn an_interruption_says_what_it_left() {
+        let interrupted = || Err::<(), _>(anyhow::Error::from(Interrupted::default()));
+        let error = interrupted().expect_err("it is one");
+        assert_eq!(error.to_string(), "interrupted");
+        let error = interrupted().interrupted_leaves(|| "a mess".into()).expect_err("it is one");
+        assert_eq!(error.to_string(), "interrupted: a mess");
+        let error = failing().interrupted_leaves(|| "a mess".into()).expect_err("it is another");
+        assert_eq!(chain(&error), "failed to write `x`: disk full");
     }
 
     #[test]

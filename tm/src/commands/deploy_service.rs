@@ -3,6 +3,8 @@
 mod object;
 mod ready;
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context, Result};
 use kube::{
     Api, Resource, ResourceExt,
@@ -15,6 +17,7 @@ use super::{Session, output};
 use crate::{
     build::{self, Plan},
     cli::DeployService,
+    error::InterruptedExt,
     registry, runtime,
     settings::ServiceSettings,
     source::{self, Archive, Source},
@@ -26,16 +29,12 @@ const TAG_LENGTH: usize = 12;
 
 pub(super) async fn run(args: DeployService, session: Session) -> Result<()> {
     let settings = ServiceSettings::of(args)?;
-    let interrupt = session.interrupt.clone();
-    let found = interrupt.guard(source::find(&settings)).await?;
+    let found = session.interrupt.guard(source::find(&settings)).await.interrupted_leaves(nothing)?;
     let (image, run) = match found {
         Source::Image(reference) => (reference.to_string(), None),
         Source::Files { ref path, .. } => {
-            let archive = interrupt.guard(pack(path.clone())).await?;
-            let guessed = || source::guess_runtime(path).map(str::to_owned);
-            let typed = settings.runtime.clone().map_or_else(guessed, Ok)?;
-            let target = interrupt.guard(connect(&session.global, &session.printer)).await?;
-            let plan = interrupt.guard(plan(&settings, &typed, &archive, &target, &session)).await?;
+            let prepared = session.interrupt.guard(Box::pin(prepare(&settings, path, &session))).await;
+            let (archive, target, plan) = prepared.interrupted_leaves(nothing)?;
             if session.global.dry {
                 output::object(&session, &build::object(&plan))?;
                 session.printer.data("---");
@@ -50,11 +49,30 @@ pub(super) async fn run(args: DeployService, session: Session) -> Result<()> {
         session.printer.data(&image);
         return Ok(());
     }
-    let deploy = deploy(&settings, &image, run.as_ref(), &session);
-    interrupt.guard(Box::pin(deploy)).await
+    Box::pin(deploy(&settings, &image, run.as_ref(), &session)).await
 }
 
-async fn pack(path: std::path::PathBuf) -> Result<Archive> {
+/// What Ctrl-C leaves before the build.
+fn nothing() -> String {
+    "nothing was built, no service was created or changed".into()
+}
+
+/// Everything before the build: the packed source, where it goes, what is to be done with it.
+async fn prepare(
+    settings: &ServiceSettings,
+    path: &Path,
+    session: &Session,
+) -> Result<(Archive, Target, Plan)> {
+    session.printer.debug(&format!("packing {}", path.display()));
+    let archive = pack(path.to_owned()).await?;
+    let guessed = || source::guess_runtime(path).map(str::to_owned);
+    let typed = settings.runtime.clone().map_or_else(guessed, Ok)?;
+    let target = connect(&session.global, &session.printer).await?;
+    let plan = plan(settings, &typed, &archive, &target, session).await?;
+    Ok((archive, target, plan))
+}
+
+async fn pack(path: PathBuf) -> Result<Archive> {
     tokio::task::spawn_blocking(move || source::pack(&path)).await.context("packing was ended")?
 }
 
@@ -77,15 +95,14 @@ async fn deploy(
     plan: Option<&Plan>,
     session: &Session,
 ) -> Result<()> {
-    let target = connect(&session.global, &session.printer).await?;
-    let services: Api<Service> = Api::namespaced(target.client.clone(), &target.namespace);
-    let live = services.get_opt(&settings.name).await.context("failed to read the service")?;
-    let runtime = plan.map(|plan| plan.runtime.as_str());
-    let pull_secret = session.global.registry_secret.as_deref();
-    let wanted = object::build(settings, &target.namespace, image, runtime, pull_secret, live.as_ref())?;
+    let wanted = session.interrupt.guard(Box::pin(wanted(settings, image, plan, session))).await;
+    let (target, wanted) =
+        wanted.interrupted_leaves(|| format!("no service was created or changed; the image is {image}"))?;
     if session.global.dry {
         return output::object(session, &wanted);
     }
+    let services: Api<Service> = Api::namespaced(target.client.clone(), &target.namespace);
+    // Not given up by Ctrl-C: afterwards it is known whether the service was changed.
     let params = PatchParams::apply(labels::tm::FIELD_MANAGER).force();
     let applied = services
         .patch(&settings.name, &params, &Patch::Apply(&wanted))
@@ -101,8 +118,34 @@ async fn deploy(
         session.printer.note(&line);
         return shown(&applied, session);
     }
-    let ready = ready::wait(&services, settings, &applied, &target, session).await?;
+    let wait = Box::pin(ready::wait(&services, settings, &applied, &target, session));
+    let ready = session.interrupt.guard(wait).await.interrupted_leaves(|| goes_on(settings, &target))?;
     shown(&ready, session)
+}
+
+/// What Ctrl-C leaves while the service is waited for: it is the target's now, as with kn and kubectl.
+fn goes_on(settings: &ServiceSettings, target: &Target) -> String {
+    let (name, namespace) = (&settings.name, &target.namespace);
+    format!(
+        "the service `{name}` was deployed and goes on starting; `tm -n {namespace} describe service {name}` shows it, \
+         `tm -n {namespace} delete service {name}` removes it"
+    )
+}
+
+/// The Service as it should be, and where.
+async fn wanted(
+    settings: &ServiceSettings,
+    image: &str,
+    plan: Option<&Plan>,
+    session: &Session,
+) -> Result<(Target, Service)> {
+    let target = connect(&session.global, &session.printer).await?;
+    let services: Api<Service> = Api::namespaced(target.client.clone(), &target.namespace);
+    let live = services.get_opt(&settings.name).await.context("failed to read the service")?;
+    let runtime = plan.map(|plan| plan.runtime.as_str());
+    let pull_secret = session.global.registry_secret.as_deref();
+    let wanted = object::build(settings, &target.namespace, image, runtime, pull_secret, live.as_ref())?;
+    Ok((target, wanted))
 }
 
 /// The object with `-o`, else the URL.

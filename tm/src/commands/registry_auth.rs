@@ -16,7 +16,7 @@ use kube::{
 use serde_json::{Map, Value, json};
 use tm_resources::labels::tm::{FIELD_MANAGER, REGISTRY_PROJECT};
 
-use super::Session;
+use super::{Session, prompt};
 use crate::{
     cli::RegistryAuth,
     error::{HintExt, UsageError},
@@ -44,7 +44,7 @@ struct Credentials {
 pub(super) async fn run(args: RegistryAuth, session: Session) -> Result<()> {
     let name = service_name(&args.name).context("the secret's name is refused")?;
     let (pull, push) = if args.pull || args.push { (args.pull, args.push) } else { (true, true) };
-    let credentials = complete(args)?;
+    let credentials = prompt::blocking(move || complete(args)).await?;
     let target = connect(&session.global, &session.printer).await?;
     let secrets: Api<Secret> = Api::namespaced(target.client.clone(), &target.namespace);
     let old = secrets.get_opt(&name).await.context("failed to read the secret")?.unwrap_or_default();
