@@ -1,5 +1,7 @@
 //! A registry of somebody else's, with a password: Debian's docker-registry and htpasswd.
 
+mod front;
+
 use std::{net::TcpListener, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, ensure};
@@ -104,6 +106,34 @@ async fn a_wrong_password_or_a_dead_registry_is_said_before_the_build() -> Resul
     ensure!(services.stderr.contains("No services found"), "{services:?}");
     let runs = machine.tm(["get", "taskruns"]).await;
     ensure!(runs.stderr.contains("No taskruns found"), "{runs:?}");
+    Ok(())
+}
+
+/// The user is known and may not push there: said before the build, and elsewhere the same user may.
+#[tokio::test]
+async fn no_right_to_push_is_said_before_the_build() -> Result<()> {
+    if tools::find("curl").is_none() {
+        return Ok(());
+    }
+    let machine = machine();
+    let Some(registry) = start(&machine).await? else { return Ok(()) };
+    let front = front::Front::start(&registry.address, "u/locked").await?;
+    set_auth(&machine, "front", &front.address.to_string(), "p").await?;
+    let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
+    let deploy = async |name: &str| {
+        machine.tm(["deploy", "service", name, "-f", &folder, "--registry-secret", "front", "--wait"]).await
+    };
+    let locked = deploy("locked").await;
+    ensure!(locked.code == 1 && locked.stdout.is_empty(), "{locked:?}");
+    for word in ["the build failed in step `check-push`", "u/locked", "DENIED", "hint:", "right to push"] {
+        ensure!(locked.stderr.contains(word), "no `{word}` in:\n{}", locked.stderr);
+    }
+    ensure!(!locked.stderr.contains("Uploading"), "the build began: {locked:?}");
+    crate::bad_input::nothing_left(&machine).await;
+
+    let open = deploy("open").await;
+    ensure!(open.code == 0, "{open:?}");
+    ensure!(machine.call("open.default", "{}").await?.body == "1");
     Ok(())
 }
 
