@@ -23,7 +23,23 @@ impl FunctionArn {
         Self { region: region.to_owned(), account: account.to_owned(), name }
     }
 
-    fn partition(&self) -> &'static str {
+    /// The region.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// The account.
+    pub fn account(&self) -> &str {
+        &self.account
+    }
+
+    /// The function's name.
+    pub fn name(&self) -> &FunctionName {
+        &self.name
+    }
+
+    /// `aws`, or what stands there in regions with a partition of their own.
+    pub fn partition(&self) -> &'static str {
         match self.region.split('-').next() {
             Some("cn") => "aws-cn",
             _ if self.region.starts_with("us-gov-") => "aws-us-gov",

@@ -49,7 +49,10 @@ variables! {
     REQUEST_SIZE_LIMIT = "REQUEST_SIZE_LIMIT", Shim, "6291456 bytes", "Largest request body in megabytes of 10^6; larger ones are answered 413";
     FUNCTION_TTL = "FUNCTION_TTL", Shim, "`AWS_LAMBDA_FUNCTION_TIMEOUT`", "Function timeout: a Go duration (`10s`, `1m30s`) or whole seconds, at most 24 h";
     AWS_LAMBDA_FUNCTION_TIMEOUT = "AWS_LAMBDA_FUNCTION_TIMEOUT", Both, "`300`", "Function timeout in whole seconds, 1 to 900; used where `FUNCTION_TTL` is not set";
-    TM_QUEUE_LENGTH = "TM_QUEUE_LENGTH", Shim, "`100`", "Most requests that wait for a worker; more are answered 429";
+    TM_INVOKE_MODE = "TM_INVOKE_MODE", Shim, "`BUFFERED`", "Answers of HTTP callers: `BUFFERED` sends them whole, `RESPONSE_STREAM` passes on what a streaming runtime sends while it sends it. The Invoke API has a call for each";
+    TM_INVOKE_API = "TM_INVOKE_API", Shim, "`on`", "The Lambda Invoke API on the HTTP port: `on` answers for the function's own name, ARN and `function`, `any-name` whatever the name, `off` gives its paths to the function";
+    TM_STRICT = "TM_STRICT", Shim, "`false`", "`true` follows AWS also where it hides something: docs/lambda-compatibility.md lists where";
+    TM_QUEUE_LENGTH = "TM_QUEUE_LENGTH", Shim, "`100`", "Most requests and asynchronous events that wait for a worker; more are answered 429";
     TM_INIT_TIMEOUT = "TM_INIT_TIMEOUT", Shim, "`10s`", "Longest time from a runtime's start to its first `next`";
     TM_DRAIN_TIMEOUT = "TM_DRAIN_TIMEOUT", Shim, "the function timeout", "Longest wait for running requests after SIGTERM or SIGINT";
     TM_LOG = "TM_LOG", Shim, "`warn`", "How much the shim says on stderr about itself: `off`, `error`, `warn`, `info`, `debug` or `trace`";

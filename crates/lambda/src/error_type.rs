@@ -10,6 +10,8 @@ pub const INVALID_WORKING_DIR: &str = "Runtime.InvalidWorkingDir";
 pub const TRUNCATED_RESPONSE: &str = "Runtime.TruncatedResponse";
 /// A response mode other than `streaming`.
 pub const INVALID_RESPONSE_MODE: &str = "Runtime.InvalidResponseModeHeader";
+/// A stream for HTTP callers does not begin with its status and headers.
+pub const INVALID_PRELUDE: &str = "Runtime.InvalidStreamPrelude";
 /// The result is larger than a buffered caller may get.
 pub const RESPONSE_TOO_LARGE: &str = "Function.ResponseSizeTooLarge";
 /// The function timeout passed.

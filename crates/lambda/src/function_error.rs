@@ -15,6 +15,8 @@ pub struct FunctionError {
     error_type: String,
     payload: Bytes,
     message: String,
+    /// The runtime's own word for it, where that is fit to be repeated.
+    code: Option<String>,
 }
 
 /// How a runtime process ended.
@@ -98,6 +100,11 @@ impl FunctionError {
         Self::with_id(error_type::INVALID_RESPONSE_MODE, id, "Invalid function response mode")
     }
 
+    /// ST-10: a stream for HTTP callers has no usable prelude.
+    pub fn invalid_prelude(id: RequestId, reason: &str) -> Self {
+        Self::with_id(error_type::INVALID_PRELUDE, id, reason)
+    }
+
     /// The platform failed after the function had started (IN-16).
     pub fn sandbox_failure(id: RequestId, reason: &str) -> Self {
         Self::with_id(error_type::SANDBOX_FAILURE, id, reason)
@@ -106,10 +113,11 @@ impl FunctionError {
     /// RT-33, RT-37: the runtime's own words, verbatim. RT-34: an error without a body gets one from its header.
     pub fn reported(header: Option<&str>, body: Bytes) -> Self {
         let error_type = error_type::classify(header.unwrap_or_default());
+        let code = header.filter(|text| is_code(text)).map(str::to_owned);
         if body.is_empty() {
-            return Self::new(&error_type, "the runtime reported an error without a body");
+            return Self { code, ..Self::new(&error_type, "the runtime reported an error without a body") };
         }
-        Self { error_type, payload: body, message: String::new() }
+        Self { error_type, payload: body, message: String::new(), code }
     }
 
     /// The same for `application/vnd.aws.lambda.error.cause+json`: the cause is X-Ray's and goes no further.
@@ -121,6 +129,16 @@ impl FunctionError {
     /// The type, as it stands in `REPORT` and `INIT_REPORT`.
     pub fn error_type(&self) -> &str {
         &self.error_type
+    }
+
+    /// The type in the runtime's own words, where it had some (ST-15), else as in [`FunctionError::error_type`].
+    pub fn code(&self) -> &str {
+        self.code.as_deref().unwrap_or(&self.error_type)
+    }
+
+    /// Whether the runtime reported it, in contrast to what the platform noticed.
+    pub fn is_reported(&self) -> bool {
+        self.message.is_empty()
     }
 
     /// The payload for the caller.
@@ -143,8 +161,14 @@ impl FunctionError {
             error_type: error_type.to_owned(),
             payload: payload.expect("two strings serialise").into(),
             message: message.to_owned(),
+            code: None,
         }
     }
+}
+
+/// One word of a sensible length.
+fn is_code(text: &str) -> bool {
+    (1..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 // === impl RuntimeExit ===

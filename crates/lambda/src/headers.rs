@@ -41,6 +41,24 @@ names! {
     AMZN_ERROR_TYPE = "x-amzn-errortype";
     /// `Unhandled` when the function failed.
     AMZ_FUNCTION_ERROR = "x-amz-function-error";
+    /// IN-03: how the function is to run.
+    AMZ_INVOCATION_TYPE = "x-amz-invocation-type";
+    /// IN-04: whether the answer carries the log's end.
+    AMZ_LOG_TYPE = "x-amz-log-type";
+    /// IN-13: the log's end, in base64.
+    AMZ_LOG_RESULT = "x-amz-log-result";
+    /// IN-05: base64 of JSON for the function's context.
+    AMZ_CLIENT_CONTEXT = "x-amz-client-context";
+    /// IN-06: the tenant of the invoke.
+    AMZ_TENANT_ID = "x-amz-tenant-id";
+    /// IN-11: the version that ran.
+    AMZ_EXECUTED_VERSION = "x-amz-executed-version";
+    /// IN-11: AWS's gateway says so on every buffered answer.
+    AMZN_REMAPPED_CONTENT_LENGTH = "x-amzn-remapped-content-length";
+    /// IN-25: the runtime's own content type.
+    AMZN_REMAPPED_CONTENT_TYPE = "x-amzn-remapped-content-type";
+    /// CE-11: the attributes of a CloudEvent as JSON; older runtimes read it.
+    RUNTIME_CLOUDEVENTS_CONTEXT = "lambda-runtime-cloudevents-context";
     /// Knative's own probes carry it.
     K_NETWORK_PROBE = "k-network-probe";
 }
@@ -57,3 +75,7 @@ pub const ERROR_WITH_CAUSE: &str = "application/vnd.aws.lambda.error.cause+json"
 pub const TEXT: &str = "text/plain; charset=utf-8";
 /// Results of unknown form.
 pub const OCTET_STREAM: &str = "application/octet-stream";
+/// A stream that begins with a prelude of status and headers (2.3).
+pub const HTTP_INTEGRATION: &str = "application/vnd.awslambda.http-integration-response";
+/// IN-25: what `InvokeWithResponseStream` answers.
+pub const EVENT_STREAM: &str = "application/vnd.amazon.eventstream";

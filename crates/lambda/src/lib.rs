@@ -1,4 +1,4 @@
-//! Lambda words: ids, headers, deadlines, error bodies, log lines; no I/O.
+//! Lambda words: ids, headers, deadlines, error bodies, log lines, event forms; no I/O.
 //!
 //! `runtime-shim` moves these between its HTTP front, its queue and the Runtime API; `tm` uses the names and limits.
 //! Everything here is a plain value or a plain function, so that the contract is tested without a socket.
@@ -10,11 +10,15 @@ pub mod duration;
 mod duration_text;
 pub mod environment;
 pub mod error_type;
+pub mod event_stream;
 pub mod function_error;
 pub mod headers;
 pub mod id;
+pub mod invoke;
 pub mod limits;
 pub mod log;
+pub mod log_tail;
+pub mod prelude;
 pub mod runtime_state;
 pub mod trace;
 

@@ -25,3 +25,27 @@ pub const SHUTDOWN_BUDGET: Duration = Duration::from_secs(2);
 
 /// CloudWatch's largest log event; a longer line is cut into several.
 pub const MAX_LOG_LINE_BYTES: usize = 256 * 1024;
+
+/// LM-03: the largest event of an asynchronous invoke, in bytes.
+pub const MAX_ASYNC_EVENT_BYTES: usize = 1_048_576;
+
+/// LM-03: the same for the deprecated `invoke-async`.
+pub const MAX_INVOKE_ASYNC_BYTES: usize = 262_144;
+
+/// LM-04: the largest streamed result, in bytes; what comes after is cut off.
+pub const MAX_STREAM_BYTES: u64 = 209_715_200;
+
+/// LM-06: the longest `X-Amz-Client-Context`, in base64.
+pub const MAX_CLIENT_CONTEXT_BYTES: usize = 3_583;
+
+/// LM-16: what `X-Amz-Log-Type: Tail` gives, in bytes before repair.
+pub const LOG_TAIL_BYTES: usize = 4_096;
+
+/// LM-21: the longest tenant id.
+pub const MAX_TENANT_ID_BYTES: usize = 256;
+
+/// LM-22: how long an asynchronous event may wait for a worker.
+pub const MAX_EVENT_AGE: Duration = Duration::from_secs(21_600);
+
+/// ST-10: the longest prelude of a stream for HTTP callers. AWS's own limit is not known.
+pub const MAX_PRELUDE_BYTES: usize = 1024 * 1024;
