@@ -1,17 +1,15 @@
 //! From HTTP to an event and from an outcome back to HTTP. One variant per form that callers speak.
 
 mod plain;
+mod streamed;
 
 use bytes::Bytes;
 use http::Response;
 use http::request::Parts;
-use http_body_util::Full;
 use tm_lambda::RequestId;
 
-use crate::invocation::{Event, Outcome};
-
-/// The body of every answer.
-pub(crate) type Body = Full<Bytes>;
+use crate::front::outgoing::Body;
+use crate::invocation::{Event, Outcome, ResultBody};
 
 /// How a caller speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +29,20 @@ impl Codec {
     }
 
     /// The answer for an outcome.
-    pub(crate) fn answer(self, id: RequestId, outcome: Outcome) -> Response<Body> {
+    pub(crate) async fn answer(self, id: RequestId, outcome: Outcome, strict: bool) -> Response<Body> {
+        let outcome = match outcome {
+            Outcome::Success(ResultBody::Stream(stream)) => match streamed::begin(id, stream, strict).await {
+                Ok(response) => return response,
+                Err(outcome) => outcome,
+            },
+            Outcome::Success(ResultBody::Whole(whole)) if streamed::has_prelude(&whole.form) => {
+                match streamed::whole(id, &whole) {
+                    Ok(response) => return response,
+                    Err(outcome) => outcome,
+                }
+            }
+            outcome => outcome,
+        };
         match self {
             Self::Plain => plain::answer(id, outcome),
         }

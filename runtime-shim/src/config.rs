@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tm_lambda::log_tail::LogFormat;
 use tm_lambda::{FunctionArn, FunctionName, FunctionVersion, arn, environment as env, limits};
 use tracing::level_filters::LevelFilter;
 
@@ -39,6 +40,22 @@ pub(crate) struct Config {
     pub(crate) launch: Launch,
     /// How much the shim says about itself.
     pub(crate) log_level: LevelFilter,
+    /// The form of the platform's own lines in the function's log.
+    pub(crate) log_format: LogFormat,
+    /// Follow AWS also where it hides something.
+    pub(crate) strict: bool,
+}
+
+/// Whom the Invoke API answers for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum InvokeApi {
+    /// The function's own names.
+    #[default]
+    OwnName,
+    /// Whatever the name.
+    AnyName,
+    /// Nobody: its paths are the function's.
+    Off,
 }
 
 /// Where the function is served.
@@ -50,6 +67,10 @@ pub(crate) struct Front {
     pub(crate) port_file: Option<PathBuf>,
     /// Largest request body.
     pub(crate) max_event_bytes: usize,
+    /// Whether HTTP callers get streams as streams.
+    pub(crate) streams: bool,
+    /// Whom the Invoke API answers for.
+    pub(crate) invoke_api: InvokeApi,
 }
 
 /// Who the function is.
@@ -110,6 +131,8 @@ impl Config {
             drain_timeout: reader.read(env::TM_DRAIN_TIMEOUT, timeout).unwrap_or(function_timeout),
             function: function(&mut reader),
             log_level: reader.read(env::TM_LOG, log_level).unwrap_or(LevelFilter::WARN),
+            log_format: LogFormat::Text,
+            strict: reader.read(env::TM_STRICT, reader::boolean).unwrap_or_default(),
             launch: launch(&reader, command, deployment.clone()),
         };
         reader.finish(config)
@@ -127,6 +150,26 @@ fn front(reader: &mut Reader<'_>) -> Front {
         address: SocketAddr::new(address, port),
         port_file: reader.path(env::TM_PORT_FILE),
         max_event_bytes: megabytes.map_or(limits::MAX_EVENT_BYTES, |mb| mb * 1_000_000),
+        streams: reader.read(env::TM_INVOKE_MODE, invoke_mode).unwrap_or_default(),
+        invoke_api: reader.read(env::TM_INVOKE_API, invoke_api).unwrap_or_default(),
+    }
+}
+
+/// AWS's words for the modes of a Function URL.
+fn invoke_mode(text: &str) -> Result<bool, String> {
+    match text.to_ascii_uppercase().as_str() {
+        "BUFFERED" => Ok(false),
+        "RESPONSE_STREAM" => Ok(true),
+        _ => Err("expected `BUFFERED` or `RESPONSE_STREAM`".to_owned()),
+    }
+}
+
+fn invoke_api(text: &str) -> Result<InvokeApi, String> {
+    match text {
+        "on" => Ok(InvokeApi::OwnName),
+        "any-name" => Ok(InvokeApi::AnyName),
+        "off" => Ok(InvokeApi::Off),
+        _ => Err("expected `on`, `any-name` or `off`".to_owned()),
     }
 }
 
@@ -262,9 +305,22 @@ mod tests {
             ("AWS_LAMBDA_FUNCTION_TIMEOUT", "901"),
             ("AWS_LAMBDA_FUNCTION_NAME", "a b"),
             ("TM_LOG", "loud"),
+            ("TM_STRICT", "perhaps"),
+            ("TM_INVOKE_MODE", "both"),
+            ("TM_INVOKE_API", "maybe"),
         ]);
         let text = error.unwrap_err().to_string();
-        for name in ["PORT", "INVOKER_COUNT", "FUNCTION_TTL", "_TIMEOUT", "_NAME", "TM_LOG"] {
+        for name in [
+            "PORT",
+            "INVOKER_COUNT",
+            "FUNCTION_TTL",
+            "_TIMEOUT",
+            "_NAME",
+            "TM_LOG",
+            "TM_STRICT",
+            "_MODE",
+            "_INVOKE_API",
+        ] {
             assert!(text.contains(name), "{name} is missing in {text}");
         }
     }

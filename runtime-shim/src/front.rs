@@ -1,36 +1,40 @@
 //! The function's HTTP listener.
 //!
-//! * any method and path - the function, in plain mode ([`crate::codec`])
+//! * any method and path - the function, in the configured form ([`crate::codec`])
 //! * `/_/health`, Knative's and kubelet's probes - 200 once the first init has ended
-//! * `/2015-03-31/…`, `/2021-11-15/…`, `/2014-11-13/…` - kept for the Lambda Invoke API; 404 so far
+//! * `/2015-03-31/…`, `/2021-11-15/…`, `/2014-11-13/…` - the Lambda Invoke API ([`invoke_api`])
 //!
 //! Each answer carries `x-amzn-RequestId`. docs/http.md has the table of statuses.
 
 pub(crate) mod answer;
+mod invoke_api;
+pub(crate) mod outgoing;
 mod route;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::EXPECT;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use jiff::Timestamp;
+use tm_lambda::limits::MAX_EVENT_AGE;
 use tm_lambda::{Deadline, FunctionError, RequestId, TraceId, headers};
 use tm_serve::{Drained, Options};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, BodyError};
-use crate::codec::{Body, Codec};
+use crate::codec::Codec;
 use crate::config::Config;
-use crate::invocation::{Context, Delivery, Invocation, Outcome, Responder};
+use crate::invocation::{Answer, Context, Delivery, Event, Invocation, Outcome, Responder, Wishes};
 use crate::queue::Queue;
+use outgoing::Body;
 use route::Route;
 
 /// What the front needs to know.
@@ -63,11 +67,35 @@ pub(crate) async fn serve(front: Arc<Front>, listener: TcpListener, stop: Cancel
 async fn handle(front: Arc<Front>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let id = RequestId::mint();
     let (parts, body) = request.into_parts();
-    Ok(match Route::of(&parts) {
+    Ok(match Route::of(&parts, &front.config.front) {
         Route::Function(codec) => front.invoke(id, codec, parts, body).await,
         Route::Health => answer::healthy(id, &parts.headers),
-        Route::InvokeApi => front.refuse(answer::invoke_api(id), body).await,
+        Route::InvokeApi => invoke_api::handle(&front, id, &parts, body).await,
     })
+}
+
+/// An invoke that is ready to be queued.
+struct Call {
+    id: RequestId,
+    arrival: Arrival,
+    event: Event,
+    context: Context,
+    wishes: Wishes,
+}
+
+/// Why there is no event.
+enum Unread {
+    TooLarge,
+    Broken,
+    TooSlow,
+}
+
+/// Why there is no answer.
+enum Refused {
+    /// The queue is full.
+    Full,
+    /// The shim lost the invoke.
+    Lost,
 }
 
 // === impl Front ===
@@ -79,41 +107,78 @@ impl Front {
         Self { config, queue, arn }
     }
 
-    /// Reads the event, queues it and waits for the outcome. A caller that leaves while it waits cancels nothing.
+    /// Calls the function in the configured form.
     async fn invoke(&self, id: RequestId, codec: Codec, parts: Parts, body: Incoming) -> Response<Body> {
         let arrival = self.arrival();
-        let read =
-            tokio::time::timeout_at(arrival.expires, body::read(body, self.config.front.max_event_bytes));
-        let bytes = match read.await {
-            Ok(Ok(whole)) => whole.bytes,
-            Ok(Err(BodyError::TooLarge(rest))) => {
-                // Who asked before sending has not sent, and now will not.
-                if !parts.headers.contains_key(EXPECT) {
-                    let _ = tokio::time::timeout_at(arrival.expires, body::discard(rest, DISCARD)).await;
-                }
-                return answer::too_large(id);
-            }
-            Ok(Err(BodyError::Broken(_))) => return answer::incomplete(id),
-            Err(_) => return answer::too_slow(id),
+        let bytes = match self.read(body, &parts, self.config.front.max_event_bytes, &arrival).await {
+            Ok(bytes) => bytes,
+            Err(Unread::TooLarge) => return answer::too_large(id),
+            Err(Unread::Broken) => return answer::incomplete(id),
+            Err(Unread::TooSlow) => return answer::too_slow(id),
         };
-        let (responder, outcome) = Responder::new();
-        let context = Context { arn: self.arn.clone(), trace: trace(&parts) };
+        let context = Context { trace: trace(&parts), ..Context::of(self.arn.clone()) };
         let event = codec.event(&parts, bytes);
-        let Arrival { deadline, expires } = arrival;
-        let delivery = Delivery { id, deadline, event, context };
-        if self.queue.push(Invocation { delivery, expires, responder }).is_err() {
-            return answer::too_many(id);
-        }
-        match wait(outcome, expires, id, self.config.function_timeout).await {
-            Some(outcome) => codec.answer(id, outcome),
-            None => answer::broken(id),
+        let wishes = Wishes { stream: self.config.front.streams, log: false };
+        match self.call(Call { id, arrival, event, context, wishes }).await {
+            Ok(answer) => codec.answer(id, answer.outcome, self.config.strict).await,
+            Err(Refused::Full) => answer::too_many(id),
+            Err(Refused::Lost) => answer::broken(id),
         }
     }
 
-    /// Reads a body that nobody wants, so that its sender reads the answer.
-    async fn refuse(&self, answer: Response<Body>, body: Incoming) -> Response<Body> {
-        let _ = tokio::time::timeout_at(self.arrival().expires, body::discard(body, DISCARD)).await;
-        answer
+    /// Reads an event of at most `limit` bytes, before the deadline.
+    async fn read(
+        &self,
+        body: Incoming,
+        parts: &Parts,
+        limit: usize,
+        arrival: &Arrival,
+    ) -> Result<Bytes, Unread> {
+        match tokio::time::timeout_at(arrival.expires, body::read(body, limit)).await {
+            Ok(Ok(whole)) => Ok(whole.bytes),
+            Ok(Err(BodyError::TooLarge(rest))) => {
+                self.discard(rest, parts).await;
+                Err(Unread::TooLarge)
+            }
+            Ok(Err(BodyError::Broken(_))) => Err(Unread::Broken),
+            Err(_) => Err(Unread::TooSlow),
+        }
+    }
+
+    /// Reads a body that nobody wants, so that its sender reads the answer and not a reset.
+    async fn discard(&self, body: Incoming, parts: &Parts) {
+        // Who asked before sending has not sent, and now will not.
+        if !parts.headers.contains_key(EXPECT) {
+            let _ = tokio::time::timeout_at(self.arrival().expires, body::discard(body, DISCARD)).await;
+        }
+    }
+
+    /// Queues an invoke and waits for its answer. A caller that leaves while it waits cancels nothing.
+    async fn call(&self, call: Call) -> Result<Answer, Refused> {
+        let Call { id, arrival: Arrival { deadline, expires }, event, context, wishes } = call;
+        let (responder, answer_rx) = Responder::new(wishes);
+        let delivery = Delivery { id, deadline, event, context };
+        let invocation = Invocation { delivery, expires, responder, asynchronous: false };
+        self.queue.push(invocation).map_err(|_| Refused::Full)?;
+        let grace = if wishes.log { LOG_GRACE } else { ANSWER_GRACE };
+        match tokio::time::timeout_at(expires + grace, answer_rx).await {
+            Ok(answer) => answer.map_err(|_| Refused::Lost),
+            // Nobody took it from the queue.
+            Err(_) => {
+                let error = FunctionError::timed_out(id, self.config.function_timeout);
+                Ok(Answer { outcome: Outcome::Expired(error), log: None })
+            }
+        }
+    }
+
+    /// Queues an invoke that nobody waits for.
+    fn call_later(&self, call: Call) -> Result<(), Refused> {
+        let Call { id, arrival, event, context, wishes } = call;
+        let (responder, _) = Responder::new(wishes);
+        let delivery = Delivery { id, deadline: arrival.deadline, event, context };
+        let expires = Instant::now() + MAX_EVENT_AGE;
+        let invocation = Invocation { delivery, expires, responder, asynchronous: true };
+        self.queue.push(invocation).map_err(|_| Refused::Full)
     }
 
     fn arrival(&self) -> Arrival {
@@ -122,22 +187,11 @@ impl Front {
     }
 }
 
-/// The outcome; `None` when the shim lost the invoke.
-async fn wait(
-    outcome: oneshot::Receiver<Outcome>,
-    expires: Instant,
-    id: RequestId,
-    timeout: Duration,
-) -> Option<Outcome> {
-    match tokio::time::timeout_at(expires + ANSWER_GRACE, outcome).await {
-        Ok(outcome) => outcome.ok(),
-        // Nobody took it from the queue.
-        Err(_) => Some(Outcome::Expired(FunctionError::timed_out(id, timeout))),
-    }
-}
-
 /// A worker whose process runs into the deadline answers at the deadline; this is how long it may take to say so.
 const ANSWER_GRACE: Duration = Duration::from_millis(250);
+
+/// The same where the log is waited for as well: the process is ended and its last output read first.
+const LOG_GRACE: Duration = Duration::from_secs(8);
 
 /// The caller's trace, made fit for the runtime (RT-19).
 fn trace(parts: &Parts) -> Option<HeaderValue> {

@@ -5,6 +5,7 @@
 //! the worker without a limit, so a stuck stdout delays logs and the function that prints them, never deadlines.
 
 mod lines;
+mod output;
 mod pipes;
 mod sink;
 
@@ -15,6 +16,7 @@ use tm_serve::Tasks;
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use output::{Output, Tail};
 use pipes::Pipes;
 pub(crate) use sink::Sink;
 
@@ -23,7 +25,7 @@ pub(crate) use sink::Sink;
 pub(crate) struct Lane {
     commands: mpsc::Sender<Command>,
     /// Lane → worker: the last [`Command::AfterOutput`] is written.
-    settled: Option<oneshot::Receiver<()>>,
+    settled: Option<oneshot::Receiver<Option<String>>>,
 }
 
 #[derive(Debug)]
@@ -31,9 +33,19 @@ enum Command {
     /// Write these lines now.
     Write(String),
     /// Write what the function has said so far, then these lines.
-    AfterOutput(String, oneshot::Sender<()>),
+    AfterOutput(Last),
     /// Write everything until the pipes close (or the time is over), then these lines, and end.
-    Close(String, oneshot::Sender<()>),
+    Close(Last),
+}
+
+/// Lines that end something.
+#[derive(Debug)]
+struct Last {
+    lines: String,
+    /// What becomes of the log's tail behind them.
+    tail: Tail,
+    /// Lane → worker: they are written; and the tail, if it was taken.
+    written: oneshot::Sender<Option<String>>,
 }
 
 /// More lines than any invoke makes; a lane that is stuck this far back loses platform lines.
@@ -49,9 +61,9 @@ const CLOSE: Duration = Duration::from_millis(250);
 
 impl Lane {
     /// Starts a lane for a process's output.
-    pub(crate) fn start(pipes: [pipe::Receiver; 2], sink: Sink, tasks: &Tasks) -> Self {
+    pub(crate) fn start(pipes: [pipe::Receiver; 2], output: Output, tasks: &Tasks) -> Self {
         let (commands, command_rx) = mpsc::channel(COMMANDS);
-        tasks.spawn("log lane", run(Pipes::new(pipes), sink, command_rx));
+        tasks.spawn("log lane", run(Pipes::new(pipes), output, command_rx));
         Self { commands, settled: None }
     }
 
@@ -61,24 +73,23 @@ impl Lane {
     }
 
     /// Puts lines behind everything that the function has said so far.
-    pub(crate) fn after_output(&mut self, lines: String) {
-        let (settled_tx, settled_rx) = oneshot::channel();
-        self.send(Command::AfterOutput(lines, settled_tx));
-        self.settled = Some(settled_rx);
+    pub(crate) fn after_output(&mut self, lines: String, tail: Tail) {
+        let (written, settled) = oneshot::channel();
+        self.send(Command::AfterOutput(Last { lines, tail, written }));
+        self.settled = Some(settled);
     }
 
-    /// Waits until the lines of [`Lane::after_output`] are written, at most a second.
-    pub(crate) async fn settle(&mut self) {
-        if let Some(settled) = self.settled.take() {
-            let _ = tokio::time::timeout(SETTLE, settled).await;
-        }
+    /// Waits until the lines of [`Lane::after_output`] are written, at most a second; gives the tail that was taken there.
+    pub(crate) async fn settle(&mut self) -> Option<String> {
+        let settled = self.settled.take()?;
+        tokio::time::timeout(SETTLE, settled).await.ok()?.ok()?
     }
 
     /// Ends the lane: the rest of the output, then these lines. The process must be dead.
-    pub(crate) async fn close(self, lines: String) {
-        let (closed_tx, closed_rx) = oneshot::channel();
-        self.send(Command::Close(lines, closed_tx));
-        let _ = tokio::time::timeout(CLOSE + SETTLE, closed_rx).await;
+    pub(crate) async fn close(self, lines: String, tail: Tail) -> Option<String> {
+        let (written, closed) = oneshot::channel();
+        self.send(Command::Close(Last { lines, tail, written }));
+        tokio::time::timeout(CLOSE + SETTLE, closed).await.ok()?.ok()?
     }
 
     fn send(&self, command: Command) {
@@ -89,42 +100,42 @@ impl Lane {
 }
 
 /// The lane's own loop.
-async fn run(mut pipes: Pipes, sink: Sink, mut commands: mpsc::Receiver<Command>) {
+async fn run(mut pipes: Pipes, output: Output, mut commands: mpsc::Receiver<Command>) {
     loop {
         let command = tokio::select! {
             // START is handed over before the event is, so commands come before output that is ready as well.
             biased;
             command = commands.recv() => command,
             chunk = pipes.chunk() => {
-                sink.write(chunk).await;
+                output.write(chunk).await;
                 continue;
             }
         };
         match command {
-            Some(Command::Write(lines)) => sink.write(lines.into()).await,
-            Some(Command::AfterOutput(lines, settled)) => {
-                sink.write(pipes.available()).await;
-                sink.write(lines.into()).await;
-                let _ = settled.send(());
+            Some(Command::Write(lines)) => output.write(lines.into()).await,
+            Some(Command::AfterOutput(Last { lines, tail, written })) => {
+                output.write(pipes.available()).await;
+                output.write(lines.into()).await;
+                let _ = written.send(output.tail(tail));
             }
-            Some(Command::Close(lines, closed)) => {
-                finish(&mut pipes, &sink, lines.into()).await;
-                let _ = closed.send(());
+            Some(Command::Close(Last { lines, tail, written })) => {
+                finish(&mut pipes, &output, lines.into()).await;
+                let _ = written.send(output.tail(tail));
                 return;
             }
-            None => return finish(&mut pipes, &sink, Bytes::new()).await,
+            None => return finish(&mut pipes, &output, Bytes::new()).await,
         }
     }
 }
 
 /// The rest of the output until both pipes are closed, unfinished lines included, then the last lines.
-async fn finish(pipes: &mut Pipes, sink: &Sink, lines: Bytes) {
+async fn finish(pipes: &mut Pipes, output: &Output, lines: Bytes) {
     let rest = async {
         while !pipes.closed() {
-            sink.write(pipes.chunk().await).await;
+            output.write(pipes.chunk().await).await;
         }
     };
     let _ = tokio::time::timeout(CLOSE, rest).await;
-    sink.write(pipes.unfinished()).await;
-    sink.write(lines).await;
+    output.write(pipes.unfinished()).await;
+    output.write(lines).await;
 }

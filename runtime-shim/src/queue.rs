@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
-use crate::invocation::Invocation;
+use crate::invocation::{Invocation, Outcome};
 
 /// A bounded queue of invokes.
 #[derive(Debug)]
@@ -92,11 +92,19 @@ impl Queue {
             // No await from here to the return: what is taken out is handed over.
             let item = self.lock().items.pop_front();
             match item {
-                Some(item) if item.expires > Instant::now() => return item,
+                Some(item) if item.expires > Instant::now() => return item.start(self.timeout),
                 Some(late) => late.expire(self.timeout),
                 None => {}
             }
         }
+    }
+
+    /// Gives up what is left, when no worker will come for it any more. How many nobody waits for, and so nobody hears of.
+    pub(crate) fn abandon(&self) -> usize {
+        let left = std::mem::take(&mut self.lock().items);
+        let unheard = left.iter().filter(|item| item.asynchronous).count();
+        left.into_iter().for_each(|item| item.responder.answer(Outcome::Stopping));
+        unheard
     }
 
     /// Counts one more worker as starting.
@@ -122,15 +130,14 @@ impl Queue {
         Promise { queue: Arc::clone(self), count }
     }
 
-    /// Answers what expired at the front of the queue. All timeouts are equal, so the oldest expires first.
+    /// Answers what expired. Their permits stay behind; a pop that finds nothing for one simply waits for the next.
     fn drop_expired(&self, inner: &mut Inner) {
         let now = Instant::now();
-        while inner.items.front().is_some_and(|item| item.expires <= now) {
-            // The permit stays behind; a pop that finds nothing for it simply waits for the next one.
-            if let Some(late) = inner.items.pop_front() {
-                late.expire(self.timeout);
-            }
-        }
+        let (late, waiting) =
+            std::mem::take(&mut inner.items).into_iter().partition(|item| item.expires <= now);
+        inner.items = waiting;
+        let late: VecDeque<Invocation> = late;
+        late.into_iter().for_each(|item| item.expire(self.timeout));
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -166,20 +173,20 @@ mod tests {
     use tm_lambda::{Deadline, RequestId};
 
     use super::*;
-    use crate::invocation::{Context, Delivery, Event, Outcome, Responder};
+    use crate::invocation::{Answer, Context, Delivery, Event, Responder, Wishes};
 
     const TIMEOUT: Duration = Duration::from_secs(3);
 
-    fn invocation(expires: Instant) -> (Invocation, tokio::sync::oneshot::Receiver<Outcome>) {
-        let (responder, outcome) = Responder::new();
+    fn invocation(expires: Instant) -> (Invocation, tokio::sync::oneshot::Receiver<Answer>) {
+        let (responder, answer) = Responder::new(Wishes::default());
         let json = HeaderValue::from_static("application/json");
         let delivery = Delivery {
             id: RequestId::mint(),
             deadline: Deadline::after(Timestamp::now(), TIMEOUT),
             event: Event { body: Bytes::new(), content_type: json.clone() },
-            context: Context { arn: json, trace: None },
+            context: Context::of(json),
         };
-        (Invocation { delivery, expires, responder }, outcome)
+        (Invocation { delivery, expires, responder, asynchronous: false }, answer)
     }
 
     #[tokio::test(start_paused = true)]
@@ -193,7 +200,7 @@ mod tests {
         let (second, second_outcome) = invocation(Instant::now() + TIMEOUT);
         let id = second.id();
         queue.push(second).unwrap();
-        assert!(matches!(first_outcome.await, Ok(Outcome::Expired(_))));
+        assert!(matches!(first_outcome.await, Ok(Answer { outcome: Outcome::Expired(_), .. })));
         assert_eq!(queue.pop().await.id(), id);
         drop(second_outcome);
 
@@ -202,7 +209,25 @@ mod tests {
         tokio::time::advance(TIMEOUT).await;
         let popped = tokio::time::timeout(TIMEOUT, queue.pop()).await;
         assert!(popped.is_err(), "an expired invoke was handed out");
-        assert!(matches!(late_outcome.await, Ok(Outcome::Expired(_))));
+        assert!(matches!(late_outcome.await, Ok(Answer { outcome: Outcome::Expired(_), .. })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn asynchronous_ones_wait_longer_than_they_may_run() {
+        let queue = Arc::new(Queue::new(2, TIMEOUT));
+        let (mut event, _) = invocation(Instant::now() + TIMEOUT * 100);
+        event.asynchronous = true;
+        let arrived = event.delivery.deadline;
+        queue.push(event).unwrap();
+        let (expires_behind_it, answer) = invocation(Instant::now() + TIMEOUT);
+        queue.push(expires_behind_it).unwrap();
+        tokio::time::advance(TIMEOUT * 50).await;
+        queue.push(invocation(Instant::now() + TIMEOUT).0).unwrap();
+        assert!(matches!(answer.await, Ok(Answer { outcome: Outcome::Expired(_), .. })), "room was made");
+        let started = queue.pop().await;
+        assert!(started.asynchronous && started.expires == Instant::now() + TIMEOUT);
+        assert!(started.delivery.deadline.unix_millis() >= arrived.unix_millis());
+        assert_eq!(queue.abandon(), 0, "the other one has a caller");
     }
 
     #[tokio::test(start_paused = true)]

@@ -99,6 +99,10 @@ async fn serve(
     let result = if stop.is_cancelled() { Ok(()) } else { open(&config, queue, socket, &stop, &abort).await };
     let drained_by = Instant::now() + config.drain_timeout;
     end_workers(&shared, workers, drained_by, &abort).await;
+    let lost = shared.queue.abandon();
+    if lost > 0 {
+        tracing::warn!(lost, "asynchronous events were not run before the end");
+    }
     tasks.join(Duration::from_millis(100)).await;
     result
 }

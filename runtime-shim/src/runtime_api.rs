@@ -13,6 +13,7 @@ mod answer;
 mod link;
 mod route;
 mod shared;
+mod stream;
 mod upload;
 
 use std::convert::Infallible;
@@ -29,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::body;
 use answer::Body;
-pub(crate) use link::{Call, CallKind, Link, NextReply, Upload, Uploaded};
+pub(crate) use link::{Call, CallKind, Link, NextReply, Offer, Upload, Uploaded};
 use route::Route;
 pub(crate) use shared::{Entry, SharedApi};
 

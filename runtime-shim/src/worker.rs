@@ -10,6 +10,7 @@
 //! A dead process is replaced when there is work for it, never before: a function that crashes at once cannot spin, and
 //! the caller who pays for the init sees what went wrong. From the third failed init in a row on there is a pause too.
 
+mod caller;
 mod ending;
 mod environment;
 mod session;
@@ -25,11 +26,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::invocation::{Invocation, Outcome, Responder, ResultBody};
-use crate::logs::Sink;
+use crate::invocation::{Invocation, Outcome};
+use crate::logs::{Output, Sink, Tail};
 use crate::process::Launcher;
 use crate::queue::{Promise, Queue};
-use crate::runtime_api::{SharedApi, Uploaded};
+use crate::runtime_api::SharedApi;
+use caller::Caller;
 use ending::Ending;
 use environment::{Environment, Step};
 use session::Event;
@@ -56,6 +58,7 @@ pub(crate) struct Shared {
 pub(crate) struct Worker {
     index: usize,
     shared: Arc<Shared>,
+    output: Output,
     failed_inits: u32,
 }
 
@@ -98,7 +101,8 @@ impl Shared {
 
 impl Worker {
     pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Self {
-        Self { index, shared, failed_inits: 0 }
+        let output = Output::new(shared.sink.clone(), shared.config.log_format);
+        Self { index, shared, output, failed_inits: 0 }
     }
 
     /// Works until it is told to stop. `starting` is given back, and `initialised` answered, when the first init has
@@ -125,7 +129,7 @@ impl Worker {
         if !self.shared.healthy.load(Ordering::Relaxed) {
             return Stage::Cold;
         }
-        self.shared.sink.write(init_start_line(&self.shared.config).into()).await;
+        self.output.write(init_start_line(&self.shared.config).into()).await;
         let limit = Instant::now() + self.shared.config.init_timeout;
         match self.init(limit, stop).await {
             Ok(environment) => Stage::Warm(environment),
@@ -135,7 +139,7 @@ impl Worker {
             },
             Err(FailedInit { ending, environment, duration }) => {
                 let line = log::init_report(duration, InitPhase::Init, &ending.status());
-                self.discard(environment, line).await;
+                self.discard(environment, line, Tail::Keep).await;
                 Stage::Cold
             }
         }
@@ -148,7 +152,7 @@ impl Worker {
         stop: &CancellationToken,
     ) -> Result<Box<Environment>, FailedInit> {
         let began = Instant::now();
-        let result = match Environment::start(self.index, &self.shared).await {
+        let result = match Environment::start(self.index, &self.shared, self.output.clone()).await {
             Ok(environment) => {
                 let mut environment = Box::new(environment);
                 match environment.init(limit, stop).await {
@@ -177,7 +181,7 @@ impl Worker {
                     Step::Session(_) => {}
                     Step::Exited(exit) => {
                         tracing::warn!(worker = self.index, "{exit} while it was idle");
-                        environment.end(None, String::new()).await;
+                        environment.end(None, String::new(), Tail::Keep).await;
                         return Stage::Cold;
                     }
                     Step::Deadline | Step::Halted => return self.stop(environment).await,
@@ -233,8 +237,11 @@ impl Worker {
         let memory = environment.as_mut().map_or(1, |environment| environment.memory());
         lines.push_str(&self.last_lines(id, began, None, memory, &Some((&ending, &error))));
         let stop = matches!(ending, Ending::Halted);
-        invocation.responder.answer(ending.outcome(error));
-        self.discard(environment, lines).await;
+        let mut caller = Caller::new(invocation.responder, self.shared.config.strict);
+        // Its init was all that ran.
+        caller.settle(if stop { Outcome::Stopping } else { ending.outcome(error) });
+        let log = self.discard(environment, lines, tail_for(&caller)).await;
+        caller.finish(log);
         if stop { Stage::Stop } else { Stage::Cold }
     }
 
@@ -245,14 +252,15 @@ impl Worker {
         invocation: Invocation,
         began: Instant,
     ) -> Stage {
-        let Invocation { delivery, expires, responder } = invocation;
+        let Invocation { delivery, expires, responder, .. } = invocation;
         let id = delivery.id;
-        environment.begin(delivery, &self.shared.config.function.version).await;
-        let mut responder = Some(responder);
+        let mut caller = Caller::new(responder, self.shared.config.strict);
+        environment.begin(delivery, caller.takes_streams(), &self.shared.config.function.version).await;
         let ending = loop {
             match environment.step(Some(expires), &self.shared.halt).await {
                 Step::Session(Event::Ready) => break None,
-                Step::Session(Event::Uploaded(uploaded)) => answer(&mut responder, id, uploaded),
+                Step::Session(Event::Streaming(offer)) => caller.stream(offer),
+                Step::Session(Event::Uploaded(uploaded)) => caller.uploaded(id, uploaded),
                 // The state machine refuses it after the first `next`.
                 Step::Session(Event::InitError(_)) => {}
                 Step::Exited(exit) => break Some(Ending::Exited(exit)),
@@ -261,14 +269,22 @@ impl Worker {
             }
         };
         match ending {
-            None => self.phase_ended(environment, id, began),
-            Some(ending) => self.broke_off(environment, id, began, ending, responder).await,
+            None => self.phase_ended(environment, id, began, caller).await,
+            Some(ending) => self.broke_off(environment, id, began, ending, caller).await,
         }
     }
 
-    fn phase_ended(&self, mut environment: Box<Environment>, id: RequestId, began: Instant) -> Stage {
+    async fn phase_ended(
+        &self,
+        mut environment: Box<Environment>,
+        id: RequestId,
+        began: Instant,
+        caller: Caller,
+    ) -> Stage {
         let (init, memory) = (environment.take_init(), environment.memory());
-        environment.finish(self.last_lines(id, began, init, memory, &None));
+        let lines = self.last_lines(id, began, init, memory, &None);
+        let log = environment.finish(lines, caller.wants_log()).await;
+        caller.finish(log);
         Stage::Warm(environment)
     }
 
@@ -279,16 +295,15 @@ impl Worker {
         id: RequestId,
         began: Instant,
         ending: Ending,
-        responder: Option<Responder>,
+        mut caller: Caller,
     ) -> Stage {
         let error = ending.error(id, self.shared.config.function_timeout);
         let (init, memory) = (environment.take_init(), environment.memory());
         let lines = self.last_lines(id, began, init, memory, &Some((&ending, &error)));
         let halted = matches!(ending, Ending::Halted);
-        if let Some(responder) = responder {
-            responder.answer(ending.outcome(error));
-        }
-        environment.end(None, lines).await;
+        caller.settle(ending.outcome(error));
+        let log = environment.end(None, lines, tail_for(&caller)).await;
+        caller.finish(log);
         if halted { Stage::Stop } else { Stage::Cold }
     }
 
@@ -324,31 +339,31 @@ impl Worker {
     /// LC-20: TERM first, as users of Kubernetes expect.
     async fn stop(&self, environment: Box<Environment>) -> Stage {
         let grace = tm_lambda::limits::SHUTDOWN_BUDGET;
-        environment.end((!self.shared.halt.is_cancelled()).then_some(grace), String::new()).await;
+        let grace = (!self.shared.halt.is_cancelled()).then_some(grace);
+        environment.end(grace, String::new(), Tail::Keep).await;
         Stage::Stop
     }
 
     /// Ends what there is of an environment, and writes lines behind its output.
-    async fn discard(&self, environment: Option<Box<Environment>>, lines: String) {
+    async fn discard(
+        &self,
+        environment: Option<Box<Environment>>,
+        lines: String,
+        tail: Tail,
+    ) -> Option<String> {
         match environment {
-            Some(environment) => environment.end(None, lines).await,
-            None => self.shared.sink.write(lines.into()).await,
+            Some(environment) => environment.end(None, lines, tail).await,
+            None => {
+                self.output.write(lines.into()).await;
+                self.output.tail(tail)
+            }
         }
     }
 }
 
-/// Gives the caller what the runtime sent, once.
-fn answer(responder: &mut Option<Responder>, id: RequestId, uploaded: Uploaded) {
-    let outcome = match uploaded {
-        Uploaded::Result(bytes) => Outcome::Success(ResultBody::Whole(bytes)),
-        Uploaded::Error(error) => Outcome::Failed(error),
-        Uploaded::TooLarge => Outcome::Failed(FunctionError::response_too_large()),
-        Uploaded::Truncated => Outcome::Failed(FunctionError::truncated(id)),
-        Uploaded::InvalidMode => Outcome::Failed(FunctionError::invalid_response_mode(id)),
-    };
-    if let Some(responder) = responder.take() {
-        responder.answer(outcome);
-    }
+/// The invoke is over; its caller may want the end of its log.
+fn tail_for(caller: &Caller) -> Tail {
+    if caller.wants_log() { Tail::Take } else { Tail::Drop }
 }
 
 fn init_start_line(config: &Config) -> String {

@@ -6,8 +6,8 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde::de::IgnoredAny;
 use tm_lambda::{FunctionError, RequestId, headers};
 
-use super::Body;
 use crate::front::answer;
+use crate::front::outgoing::Body;
 use crate::invocation::{Event, Outcome, ResultBody};
 
 /// The event: the body as it is, an empty one too (HT-57).
@@ -35,15 +35,18 @@ fn other_type(request: &HeaderMap) -> HeaderValue {
 /// The answer. The status says how it went, `X-Amz-Function-Error` that the function is to blame.
 pub(crate) fn answer(id: RequestId, outcome: Outcome) -> Response<Body> {
     match outcome {
-        Outcome::Success(ResultBody::Whole(bytes)) => {
-            let content_type = type_of(&bytes);
-            answer::with(id, StatusCode::OK, content_type, bytes)
+        Outcome::Success(ResultBody::Whole(whole)) => {
+            let content_type = type_of(&whole.bytes);
+            answer::with(id, StatusCode::OK, content_type, whole.bytes)
         }
+        // Streams are answered before it comes to this.
+        Outcome::Success(ResultBody::Stream(_)) => answer::broken(id),
         Outcome::Failed(error) => blame(failed(id, StatusCode::INTERNAL_SERVER_ERROR, &error)),
         Outcome::TimedOut(error) => blame(failed(id, StatusCode::GATEWAY_TIMEOUT, &error)),
         // The function never saw it.
         Outcome::Expired(error) => failed(id, StatusCode::GATEWAY_TIMEOUT, &error),
         Outcome::Stopping => answer::stopping(id),
+        Outcome::Stopped(_) => blame(answer::stopping(id)),
     }
 }
 
@@ -69,7 +72,8 @@ fn type_of(body: &[u8]) -> &'static str {
 }
 
 fn is_json(body: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(body).is_ok()
+    // The parser alone does not look into strings that it skips.
+    std::str::from_utf8(body).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 #[cfg(test)]
@@ -103,5 +107,6 @@ mod tests {
         assert_eq!(type_of(b"hello"), "text/plain; charset=utf-8");
         assert_eq!(type_of(b""), "text/plain; charset=utf-8");
         assert_eq!(type_of(b"\xff\xfe"), "application/octet-stream");
+        assert_eq!(type_of(b"\"\xff\""), "application/octet-stream");
     }
 }

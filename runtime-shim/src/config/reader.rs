@@ -73,6 +73,15 @@ pub(crate) fn port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| "expected a port from 0 to 65535".to_owned())
 }
 
+/// A truth value.
+pub(crate) fn boolean(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err("expected `true` or `false`".to_owned()),
+    }
+}
+
 /// A whole number in Go's notation: decimal, `0x`, `0o` or `0`, `0b`.
 pub(crate) fn number(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
     let digits =

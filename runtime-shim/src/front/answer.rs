@@ -1,12 +1,14 @@
 //! Answers that the shim gives by itself. API errors have AWS's shapes (7.4).
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use http_body_util::Full;
 use tm_lambda::{RequestId, headers};
 
-use crate::codec::Body;
+use super::outgoing::{self, Body};
 
 /// An answer with its id and type.
 pub(crate) fn with(
@@ -15,13 +17,41 @@ pub(crate) fn with(
     content_type: &'static str,
     body: impl Into<Bytes>,
 ) -> Response<Body> {
-    let mut response = Response::new(Full::new(body.into()));
+    let mut response = Response::new(outgoing::whole(body));
     *response.status_mut() = status;
     let id = HeaderValue::try_from(id.to_string()).expect("a UUID is visible ASCII");
     response.headers_mut().insert(headers::AMZN_REQUEST_ID, id);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
+
+/// Headers of the function's own. What belongs to the connection, the length and the id stay ours (HT-25).
+pub(crate) fn add(to: &mut HeaderMap, fields: HeaderMap) {
+    let mut last = None;
+    for (name, value) in fields {
+        // A name is given once, ahead of its values.
+        let first = name.is_some();
+        last = name.or(last);
+        let Some(name) = last.clone().filter(|name| !OURS.contains(name)) else { continue };
+        if first && name != SET_COOKIE {
+            to.insert(name, value);
+        } else {
+            to.append(name, value);
+        }
+    }
+}
+
+/// Headers that a function cannot set.
+const OURS: [http::HeaderName; 8] = [
+    CONNECTION,
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    TE,
+    TRAILER,
+    http::HeaderName::from_static("keep-alive"),
+    headers::AMZN_REQUEST_ID,
+];
 
 /// 200 for probes. Knative wants its own header's value back.
 pub(crate) fn healthy(id: RequestId, request: &HeaderMap) -> Response<Body> {
@@ -68,12 +98,6 @@ pub(crate) fn too_slow(id: RequestId) -> Response<Body> {
 pub(crate) fn incomplete(id: RequestId) -> Response<Body> {
     let body = r#"{"Type":"User","message":"the request body is incomplete"}"#;
     api_error(id, StatusCode::BAD_REQUEST, "InvalidRequestContentException", body)
-}
-
-/// 404: a path of the Invoke API.
-pub(crate) fn invoke_api(id: RequestId) -> Response<Body> {
-    let body = r#"{"Type":"User","Message":"the Lambda Invoke API is not served on this port; send the event to /"}"#;
-    api_error(id, StatusCode::NOT_FOUND, "ResourceNotFoundException", body)
 }
 
 fn api_error(id: RequestId, status: StatusCode, name: &'static str, body: &'static str) -> Response<Body> {

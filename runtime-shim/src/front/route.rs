@@ -3,8 +3,10 @@
 use http::header::USER_AGENT;
 use http::request::Parts;
 use tm_lambda::headers;
+use tm_lambda::invoke::Operation;
 
 use crate::codec::Codec;
+use crate::config::{Front, InvokeApi};
 
 /// What is asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,20 +15,18 @@ pub(crate) enum Route {
     Function(Codec),
     /// Whether the shim serves.
     Health,
-    /// The Lambda Invoke API (HT-58), which is not served yet.
+    /// The Lambda Invoke API (HT-58).
     InvokeApi,
 }
-
-const INVOKE_API: [&str; 3] = ["/2015-03-31/", "/2021-11-15/", "/2014-11-13/"];
 
 // === impl Route ===
 
 impl Route {
-    pub(crate) fn of(parts: &Parts) -> Self {
+    pub(crate) fn of(parts: &Parts, config: &Front) -> Self {
         let path = parts.uri.path();
         if path == "/_/health" || is_probe(parts) {
             Self::Health
-        } else if INVOKE_API.iter().any(|prefix| path.starts_with(prefix)) {
+        } else if config.invoke_api != InvokeApi::Off && Operation::owns(path) {
             Self::InvokeApi
         } else {
             Self::Function(Codec::Plain)
@@ -46,13 +46,20 @@ mod tests {
     use http::Request;
 
     use super::*;
+    use crate::config::Config;
 
     fn route(path: &str, header: Option<(&str, &str)>) -> Route {
+        route_in(&[], path, header)
+    }
+
+    fn route_in(variables: &[(&str, &str)], path: &str, header: Option<(&str, &str)>) -> Route {
+        let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
+        let config = Config::read(variables, Vec::new()).unwrap();
         let mut request = Request::builder().uri(path);
         if let Some((name, value)) = header {
             request = request.header(name, value);
         }
-        Route::of(&request.body(()).unwrap().into_parts().0)
+        Route::of(&request.body(()).unwrap().into_parts().0, &config.front)
     }
 
     #[test]
@@ -63,6 +70,8 @@ mod tests {
         assert_eq!(route("/_/health", None), Route::Health);
         assert_eq!(route("/", Some(("K-Network-Probe", "queue"))), Route::Health);
         assert_eq!(route("/", Some(("User-Agent", "kube-probe/1.35"))), Route::Health);
-        assert_eq!(route("/2015-03-31/functions/x/invocations", None), Route::InvokeApi);
+        let invoke = "/2015-03-31/functions/x/invocations";
+        assert_eq!(route(invoke, None), Route::InvokeApi);
+        assert_eq!(route_in(&[("TM_INVOKE_API", "off")], invoke, None), function);
     }
 }

@@ -17,8 +17,8 @@ const TEXT: HeaderValue = HeaderValue::from_static(headers::TEXT);
 
 /// 200 with an event (section 1.3). What is empty is left out (12.13).
 pub(crate) fn event(delivery: Delivery) -> Response<Body> {
-    let Delivery { id, deadline, event: Event { body, content_type }, context: Context { arn, trace } } =
-        delivery;
+    let Delivery { id, deadline, event: Event { body, content_type }, context } = delivery;
+    let Context { arn, trace, client, tenant, cloud_event } = context;
     let mut response = Response::new(Full::new(body));
     let id = HeaderValue::try_from(id.to_string()).expect("a UUID is visible ASCII");
     let fields = response.headers_mut();
@@ -26,8 +26,15 @@ pub(crate) fn event(delivery: Delivery) -> Response<Body> {
     fields.insert(headers::RUNTIME_REQUEST_ID, id);
     fields.insert(headers::RUNTIME_DEADLINE_MS, deadline.unix_millis().into());
     fields.insert(headers::RUNTIME_INVOKED_FUNCTION_ARN, arn);
-    if let Some(trace) = trace {
-        fields.insert(headers::RUNTIME_TRACE_ID, trace);
+    for (name, value) in [
+        (headers::RUNTIME_TRACE_ID, trace),
+        (headers::RUNTIME_CLIENT_CONTEXT, client),
+        (headers::RUNTIME_TENANT_ID, tenant),
+        (headers::RUNTIME_CLOUDEVENTS_CONTEXT, cloud_event),
+    ] {
+        if let Some(value) = value {
+            fields.insert(name, value);
+        }
     }
     response
 }

@@ -1,11 +1,12 @@
 //! From the Runtime API's handlers to the loop of the worker they belong to, as typed calls.
 
 use bytes::Bytes;
+use http::HeaderValue;
 use tm_lambda::api_error::ApiError;
 use tm_lambda::{FunctionError, RequestId};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::invocation::Delivery;
+use crate::invocation::{Delivery, Whole};
 
 /// One worker, as handlers see it.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub(crate) enum Call {
         id: Option<RequestId>,
         /// Which answer.
         kind: CallKind,
+        /// The result as a stream, for a caller who takes one.
+        offer: Option<Offer>,
         /// Whether it may be sent.
         reply: oneshot::Sender<Result<Upload, ApiError>>,
     },
@@ -49,15 +52,30 @@ pub(crate) enum CallKind {
     Error,
 }
 
+/// A result that can be passed on while it arrives.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    /// `Content-Type`.
+    pub(crate) content_type: Option<HeaderValue>,
+    /// Handler → caller.
+    pub(crate) data_rx: mpsc::Receiver<Bytes>,
+}
+
 /// The right to send one answer. Dropping it unsent means that the upload broke off.
 #[derive(Debug)]
-pub(crate) struct Upload(oneshot::Sender<Uploaded>);
+pub(crate) struct Upload {
+    uploaded_tx: oneshot::Sender<Uploaded>,
+    /// Whether the offer was taken: the caller gets the bytes as they come.
+    pub(crate) streams: bool,
+}
 
 /// An answer that has arrived.
 #[derive(Debug)]
 pub(crate) enum Uploaded {
-    /// The result.
-    Result(Bytes),
+    /// The result, and the failure that its trailers may report (ST-15).
+    Result(Whole, Option<FunctionError>),
+    /// The result was passed on to its end.
+    Streamed,
     /// The function's error.
     Error(FunctionError),
     /// Over the limit.
@@ -86,8 +104,13 @@ impl Link {
     }
 
     /// Asks to send an answer.
-    pub(crate) async fn begin(&self, id: Option<RequestId>, kind: CallKind) -> Result<Upload, ApiError> {
-        self.ask(|reply| Call::Begin { id, kind, reply }).await
+    pub(crate) async fn begin(
+        &self,
+        id: Option<RequestId>,
+        kind: CallKind,
+        offer: Option<Offer>,
+    ) -> Result<Upload, ApiError> {
+        self.ask(|reply| Call::Begin { id, kind, offer, reply }).await
     }
 
     /// Reports that the init failed.
@@ -110,13 +133,13 @@ impl Link {
 
 impl Upload {
     /// A right, and what the worker waits on.
-    pub(crate) fn new() -> (Self, oneshot::Receiver<Uploaded>) {
+    pub(crate) fn new(streams: bool) -> (Self, oneshot::Receiver<Uploaded>) {
         let (uploaded_tx, uploaded_rx) = oneshot::channel();
-        (Self(uploaded_tx), uploaded_rx)
+        (Self { uploaded_tx, streams }, uploaded_rx)
     }
 
     /// Hands the answer over. A worker that no longer wants it has timed the invoke out.
     pub(crate) fn finish(self, uploaded: Uploaded) {
-        let _ = self.0.send(uploaded);
+        let _ = self.uploaded_tx.send(uploaded);
     }
 }

@@ -11,14 +11,16 @@ use tm_lambda::limits::MAX_RESULT_BYTES;
 use tm_lambda::{FunctionError, RequestId, headers};
 
 use super::answer::{self, Body};
-use super::link::{CallKind, Link, Upload, Uploaded};
+use super::link::{CallKind, Link, Offer, Upload, Uploaded};
+use super::stream;
 use crate::body::{self, BodyError, Whole};
+use crate::invocation;
 
 /// What is read of a refused body. Bounded in time by the worker, which ends the process, and with it the connection, at
 /// the deadline.
 pub(super) const DISCARD: usize = 256 * 1024 * 1024;
 
-type Answer = Result<Response<Body>, ApiError>;
+pub(super) type Answer = Result<Response<Body>, ApiError>;
 
 /// `POST …/invocation/{id}/response`. The worker hears of it before the body is read: from then on the runtime is
 /// sending, and an upload that breaks off is an answer too (RT-31).
@@ -28,20 +30,26 @@ pub(crate) async fn response(
     headers: &HeaderMap,
     body: Incoming,
 ) -> Answer {
-    let (upload, body) = begin(link, id, CallKind::Response, body).await?;
+    let form = stream::form(headers, &body);
+    let (offer, data_tx) = form.streamed.then(|| stream::offer(&form)).unzip();
+    let (upload, body) = begin(link, id, CallKind::Response, offer, body).await?;
     if !known_mode(headers) {
         upload.finish(Uploaded::InvalidMode);
         body::discard(body, DISCARD).await;
         return Err(ApiError::InvalidResponseMode);
     }
+    if let Some(data_tx) = data_tx.filter(|_| upload.streams) {
+        return stream::forward(upload, data_tx, body).await;
+    }
     let (upload, Whole { bytes, trailers }) = read(upload, body).await?;
-    upload.finish(trailers.as_ref().and_then(error_of).map_or(Uploaded::Result(bytes), Uploaded::Error));
+    let result = invocation::Whole { bytes, form };
+    upload.finish(Uploaded::Result(result, trailers.as_ref().and_then(error_of)));
     Ok(answer::accepted())
 }
 
 /// `POST …/invocation/{id}/error`.
 pub(crate) async fn error(link: &Link, id: Option<RequestId>, headers: &HeaderMap, body: Incoming) -> Answer {
-    let (upload, body) = begin(link, id, CallKind::Error, body).await?;
+    let (upload, body) = begin(link, id, CallKind::Error, None, body).await?;
     let (upload, Whole { bytes, .. }) = read(upload, body).await?;
     upload.finish(Uploaded::Error(reported(headers, bytes)));
     Ok(answer::accepted())
@@ -63,9 +71,10 @@ async fn begin(
     link: &Link,
     id: Option<RequestId>,
     kind: CallKind,
+    offer: Option<Offer>,
     body: Incoming,
 ) -> Result<(Upload, Incoming), ApiError> {
-    match link.begin(id, kind).await {
+    match link.begin(id, kind, offer).await {
         Ok(upload) => Ok((upload, body)),
         Err(error) => {
             body::discard(body, DISCARD).await;
@@ -106,7 +115,7 @@ fn reported(headers: &HeaderMap, body: Bytes) -> FunctionError {
 
 /// ST-15: an error that a runtime reports in the trailers of its result, with or without the streaming header. Go
 /// declares the trailers on every POST and fills them on failure only.
-fn error_of(trailers: &HeaderMap) -> Option<FunctionError> {
+pub(super) fn error_of(trailers: &HeaderMap) -> Option<FunctionError> {
     let error_type = text(trailers, &headers::RUNTIME_ERROR_TYPE).filter(|value| !value.is_empty());
     let body = text(trailers, &headers::RUNTIME_ERROR_BODY).filter(|value| !value.is_empty());
     if error_type.is_none() && body.is_none() {

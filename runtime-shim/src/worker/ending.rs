@@ -42,7 +42,7 @@ impl Ending {
     pub(crate) fn outcome(&self, error: FunctionError) -> Outcome {
         match self {
             Self::TimedOut => Outcome::TimedOut(error),
-            Self::Halted => Outcome::Stopping,
+            Self::Halted => Outcome::Stopped(error),
             Self::NotStarted(_) | Self::InitError(_) | Self::Exited(_) => Outcome::Failed(error),
         }
     }

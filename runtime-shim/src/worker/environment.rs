@@ -11,7 +11,7 @@ use super::Shared;
 use super::ending::Ending;
 use super::session::{Event, Session};
 use crate::invocation::Delivery;
-use crate::logs::Lane;
+use crate::logs::{Lane, Output, Tail};
 use crate::process::children::{Child, Children};
 use crate::process::memory::Peak;
 use crate::process::{StartError, Started, procfs};
@@ -63,7 +63,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 
 impl Environment {
     /// Starts the process of worker `index`, with a Runtime API of its own.
-    pub(crate) async fn start(index: usize, shared: &Shared) -> Result<Self, StartError> {
+    pub(crate) async fn start(index: usize, shared: &Shared, output: Output) -> Result<Self, StartError> {
         let (session, link) = Session::new();
         let (tasks, api) = (Tasks::new(), CancellationToken::new());
         let address = match &shared.api {
@@ -74,7 +74,7 @@ impl Environment {
         };
         let Started { child, pipes } = shared.launcher.start(index, address)?;
         let entry = shared.api.as_ref().map(|api| api.enter(child.pid(), index, link));
-        let lane = Lane::start(pipes, shared.sink.clone(), &tasks);
+        let lane = Lane::start(pipes, output, &tasks);
         let children = shared.launcher.children();
         Ok(Self {
             index,
@@ -105,7 +105,7 @@ impl Environment {
                 Err(Ending::InitError(error))
             }
             // No event was given, so none can be answered.
-            Step::Session(Event::Uploaded(_)) => Err(Ending::Halted),
+            Step::Session(Event::Uploaded(_) | Event::Streaming(_)) => Err(Ending::Halted),
             Step::Exited(exit) => Err(Ending::Exited(exit)),
             Step::Deadline => Err(Ending::TimedOut),
             Step::Halted => Err(Ending::Halted),
@@ -118,19 +118,20 @@ impl Environment {
     }
 
     /// Gives the process an invoke, with START ahead of everything it says.
-    pub(crate) async fn begin(&mut self, delivery: Delivery, version: &FunctionVersion) {
+    pub(crate) async fn begin(&mut self, delivery: Delivery, streams: bool, version: &FunctionVersion) {
         self.lane.settle().await;
         let start = log::start(delivery.id, version);
         // The event leaves first, as somebody waits for it. The line still comes ahead of what the function says: it is
         // handed over before this task lets any other run, and the lane takes lines before output.
-        self.session.assign(delivery);
+        self.session.assign(delivery, streams);
         self.lane.write(start);
     }
 
-    /// The invoke is over: its last lines go behind what the function has said.
-    pub(crate) fn finish(&mut self, lines: String) {
+    /// The invoke is over: its last lines go behind what the function has said. With `wanted` the end of its log.
+    pub(crate) async fn finish(&mut self, lines: String, wanted: bool) -> Option<String> {
         self.session.release();
-        self.lane.after_output(lines);
+        self.lane.after_output(lines, if wanted { Tail::Take } else { Tail::Drop });
+        if wanted { self.lane.settle().await } else { None }
     }
 
     /// The next thing that happens, before `deadline` if there is one.
@@ -175,8 +176,8 @@ impl Environment {
     }
 
     /// Ends the process, its group and what escaped from it, then writes the rest of its output and these lines.
-    /// With `grace` it is asked first.
-    pub(crate) async fn end(mut self, grace: Option<Duration>, lines: String) {
+    /// With `grace` it is asked first. Gives the end of the log where `tail` says so.
+    pub(crate) async fn end(mut self, grace: Option<Duration>, lines: String, tail: Tail) -> Option<String> {
         if let Some(grace) = grace {
             self.child.terminate();
             let _ = tokio::time::timeout(grace, self.exited()).await;
@@ -188,8 +189,9 @@ impl Environment {
         let index = self.index.to_string();
         self.children.end_strays(|pid| procfs::has_variable(pid, env::BOOTSTRAP_INDEX, &index)).await;
         self.api.cancel();
-        self.lane.close(lines).await;
+        let log = self.lane.close(lines, tail).await;
         self.tasks.join(Duration::from_millis(50)).await;
+        log
     }
 }
 

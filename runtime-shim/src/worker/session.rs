@@ -5,7 +5,7 @@ use tm_lambda::{FunctionError, RequestId, RuntimeCall, RuntimeState};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::invocation::Delivery;
-use crate::runtime_api::{Call, CallKind, Link, NextReply, Upload, Uploaded};
+use crate::runtime_api::{Call, CallKind, Link, NextReply, Offer, Upload, Uploaded};
 
 /// The protocol state of one process.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub(crate) struct Session {
 struct Current {
     delivery: Delivery,
     answered: bool,
+    /// Whether the caller takes a stream.
+    streams: bool,
 }
 
 /// What the worker must know of.
@@ -34,6 +36,8 @@ pub(crate) enum Event {
     Ready,
     /// Its init failed.
     InitError(FunctionError),
+    /// The result of the current invoke begins to arrive; [`Event::Uploaded`] follows at its end.
+    Streaming(Offer),
     /// An answer to the current invoke.
     Uploaded(Uploaded),
 }
@@ -72,8 +76,8 @@ impl Session {
     }
 
     /// Gives the process an invoke, now or when it asks.
-    pub(crate) fn assign(&mut self, delivery: Delivery) {
-        self.current = Some(Current { delivery, answered: false });
+    pub(crate) fn assign(&mut self, delivery: Delivery, streams: bool) {
+        self.current = Some(Current { delivery, answered: false, streams });
         self.deliver();
     }
 
@@ -90,9 +94,11 @@ impl Session {
     fn on_call(&mut self, call: Call) -> Option<Event> {
         match call {
             Call::Next(reply) => self.on_next(reply),
-            Call::Begin { id, kind, reply } => {
-                let _ = reply.send(self.on_begin(id, kind));
-                None
+            Call::Begin { id, kind, offer, reply } => {
+                let upload = self.on_begin(id, kind, offer.is_some());
+                let streams = upload.as_ref().is_ok_and(|upload| upload.streams);
+                let _ = reply.send(upload);
+                offer.filter(|_| streams).map(Event::Streaming)
             }
             Call::InitError { error, reply } => {
                 let allowed = self.step(RuntimeCall::InitError);
@@ -130,17 +136,15 @@ impl Session {
     }
 
     /// RT-40: the id is checked before the order.
-    fn on_begin(&mut self, id: Option<RequestId>, kind: CallKind) -> Result<Upload, ApiError> {
+    fn on_begin(&mut self, id: Option<RequestId>, kind: CallKind, offered: bool) -> Result<Upload, ApiError> {
         let current =
             self.current.as_ref().filter(|current| !current.answered && Some(current.delivery.id) == id);
-        if current.is_none() {
-            return Err(ApiError::InvalidRequestId);
-        }
+        let streams = current.ok_or(ApiError::InvalidRequestId)?.streams && offered;
         self.step(match kind {
             CallKind::Response => RuntimeCall::Response,
             CallKind::Error => RuntimeCall::Error,
         })?;
-        let (upload, uploaded_rx) = Upload::new();
+        let (upload, uploaded_rx) = Upload::new(streams);
         self.upload = Some(uploaded_rx);
         Ok(upload)
     }
@@ -149,7 +153,8 @@ impl Session {
     fn on_uploaded(&mut self, uploaded: Uploaded) -> Uploaded {
         self.state = RuntimeState::ResponseSent;
         if let Some(current) = &mut self.current {
-            current.answered = matches!(uploaded, Uploaded::Result(_) | Uploaded::Error(_));
+            current.answered =
+                matches!(uploaded, Uploaded::Result(..) | Uploaded::Streamed | Uploaded::Error(_));
         }
         uploaded
     }

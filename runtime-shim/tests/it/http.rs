@@ -22,6 +22,16 @@ pub(crate) fn post(port: u16, body: &[u8]) -> Response {
     finish(stream)
 }
 
+/// Sends a body to a path, with these further header lines.
+pub(crate) fn send(port: u16, path: &str, headers: &str, body: &[u8]) -> Response {
+    let mut stream = connect(port);
+    let headers = format!("{headers}Content-Length: {}\r\n", body.len());
+    stream.write_all(head("POST", path, &headers).as_bytes()).unwrap();
+    // A refused body may meet a closed connection; the answer is still there to be read.
+    let _ = stream.write_all(body);
+    finish(stream)
+}
+
 /// Sends a request with these header lines and no body.
 pub(crate) fn request(port: u16, method: &str, path: &str, headers: &str) -> Response {
     let mut stream = connect(port);

@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::harness::{Setup, Shim, has};
+use crate::official_boto3::boto3;
 use crate::tools;
 
 const VERSION: &str = "v1.55.1";
@@ -80,7 +81,7 @@ fn start() -> Option<Shim> {
     if !has("go") {
         return None;
     }
-    let setup = Setup::empty().env("AWS_LAMBDA_FUNCTION_NAME", "crow").env("INVOKER_COUNT", "1");
+    let setup = Setup::empty().env("AWS_LAMBDA_FUNCTION_NAME", "stork").env("INVOKER_COUNT", "1");
     std::os::unix::fs::symlink(function(), setup.path().join("task/bootstrap")).unwrap();
     Some(setup.start())
 }
@@ -92,7 +93,7 @@ fn events_results_and_context() {
         assert_eq!(shim.invoke(event).text(), event);
     }
     let answer = shim.invoke(r#"{"do":"context"}"#);
-    let arn = "arn:aws:lambda:us-east-1:123456789012:function:crow";
+    let arn = "arn:aws:lambda:us-east-1:123456789012:function:stork";
     assert_eq!(answer.json(), json!({"id": answer.id(), "arn": arn, "deadline": true}));
     let large = format!("\"{}\"", "x".repeat(3_000_000));
     assert_eq!(shim.invoke(&large).text(), large);
@@ -114,6 +115,10 @@ fn errors_and_panics() {
 fn readers_stream_and_their_errors_come_in_trailers() {
     let Some(shim) = start() else { return };
     assert_eq!(shim.invoke(r#"{"do":"stream"}"#).text(), "streamed");
+    let program = r#"show([streamed(Payload=json.dumps({"do": do})) for do in ("stream", "broken")])"#;
+    let [stream, cut] = serde_json::from_value::<[serde_json::Value; 2]>(boto3(&shim, program)).unwrap();
+    assert_eq!((&stream["chunks"], &stream["end"]), (&json!(["streamed"]), &json!({})));
+    assert_eq!((&cut["chunks"], cut["end"]["ErrorCode"].is_string()), (&json!(["part"]), true), "{cut}");
     let broken = shim.invoke(r#"{"do":"broken"}"#);
     assert_eq!((broken.status, broken.blamed()), (500, true));
     assert!(broken.json()["errorMessage"].as_str().unwrap().starts_with("long long"), "{}", broken.text());

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Setup, Shim, has};
 use crate::http::Response;
+use crate::official_boto3::boto3;
 use crate::tools;
 
 const VERSION: &str = "3.3.0";
@@ -96,11 +97,19 @@ fn setup(handler: &str) -> Setup {
 }
 
 fn ours(handler: &str) -> Shim {
-    let runtime = tools::repository("build-tasks/runtimes/node");
-    setup(handler).env("LAMBDA_RUNTIME_DIR", runtime.to_str().unwrap()).start()
+    ours_setup(handler).start()
 }
 
 fn theirs(handler: &str) -> Shim {
+    theirs_setup(handler).start()
+}
+
+fn ours_setup(handler: &str) -> Setup {
+    let runtime = tools::repository("build-tasks/runtimes/node");
+    setup(handler).env("LAMBDA_RUNTIME_DIR", runtime.to_str().unwrap())
+}
+
+fn theirs_setup(handler: &str) -> Setup {
     let client = published();
     let setup = setup(handler);
     let task = setup.path().join("task");
@@ -110,7 +119,7 @@ fn theirs(handler: &str) -> Shim {
         client.join("rapid_client.cjs").display(),
         client.join("node_modules/aws-lambda-ric/bin/index.mjs").display()
     );
-    setup.bootstrap(&bootstrap).env("AWS_LAMBDA_NODEJS_USE_ALTERNATIVE_CLIENT_1", "true").start()
+    setup.bootstrap(&bootstrap).env("AWS_LAMBDA_NODEJS_USE_ALTERNATIVE_CLIENT_1", "true")
 }
 
 /// What must be the same: everything but where the client itself lies, and its own frames.
@@ -192,6 +201,39 @@ fn init_errors() {
 #[test]
 fn streams() {
     assert_same(&["app.stream", "app.pipe", "app.http", "app.streamThrows", "app.streamBreaks"]);
+}
+
+/// The same streams under both clients, as boto3 sees them while they are made. (A stream that throws before its first byte is
+/// an error of the invoke under ours, and an empty stream that failed under theirs.)
+#[test]
+fn streams_reach_sdks() {
+    if !(has("node") && has("npm")) {
+        return;
+    }
+    let program = r#"
+whole = streamed(Payload=b'{"a": 1}')
+show({"all": "".join(whole["chunks"]), "end": whole["end"].get("ErrorCode"), "type": whole["remapped"]})
+"#;
+    for handler in ["app.stream", "app.pipe", "app.http", "app.streamBreaks", "app.echo"] {
+        let any = |setup: Setup| setup.env("TM_INVOKE_API", "any-name").env("INVOKER_COUNT", "1");
+        let [mine, published] = [any(ours_setup(handler)), any(theirs_setup(handler))].map(|setup| {
+            let mut seen = boto3(&setup.start(), program);
+            // The frames of the client itself differ.
+            if let Some(at) = seen["all"].as_str().and_then(|all| all.find("\"trace\"")) {
+                seen["all"] = json!(seen["all"].as_str().unwrap()[..at]);
+            }
+            seen
+        });
+        assert_eq!(mine, published, "{handler}");
+        let all = mine["all"].as_str().unwrap();
+        match handler {
+            "app.stream" => assert_eq!(all, "one two"),
+            "app.pipe" => assert_eq!((all, &mine["type"]), ("abc", &json!("text/plain"))),
+            "app.http" => assert!(all.ends_with("\0\0\0\0\0\0\0\0body"), "{all:?}"),
+            "app.streamBreaks" => assert_eq!((all, &mine["end"]), ("part", &json!("Error"))),
+            _ => {}
+        }
+    }
 }
 
 /// Where the published client exits with a code of its own, or differs between versions, ours is held to the contract.

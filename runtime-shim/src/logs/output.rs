@@ -1,0 +1,59 @@
+//! Where one worker's lines go: to stdout, and into the tail that a caller may ask for (LG-10).
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tm_lambda::log_tail::{LogFormat, LogTail};
+
+use super::Sink;
+
+/// The lines of one worker. Clones write to the same place.
+#[derive(Clone, Debug)]
+pub(crate) struct Output {
+    sink: Sink,
+    tail: Arc<Mutex<LogTail>>,
+    format: LogFormat,
+}
+
+/// What becomes of the tail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// It belongs to the next invoke as well: an init, say.
+    Keep,
+    /// Its invoke is over, and nobody asked.
+    Drop,
+    /// Its invoke is over, and somebody asked.
+    Take,
+}
+
+// === impl Output ===
+
+impl Output {
+    pub(crate) fn new(sink: Sink, format: LogFormat) -> Self {
+        Self { sink, tail: Arc::default(), format }
+    }
+
+    /// Writes whole lines; waits while stdout is slow.
+    pub(crate) async fn write(&self, lines: Bytes) {
+        if !lines.is_empty() {
+            self.lock().push(&lines);
+            self.sink.write(lines).await;
+        }
+    }
+
+    /// Ends the stretch of an invoke, or not.
+    pub(crate) fn tail(&self, what: Tail) -> Option<String> {
+        match what {
+            Tail::Keep => None,
+            Tail::Drop => {
+                self.lock().clear();
+                None
+            }
+            Tail::Take => Some(self.lock().take(self.format)),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LogTail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

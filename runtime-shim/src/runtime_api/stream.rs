@@ -1,0 +1,72 @@
+//! Results that reach their caller while the runtime still makes them (section 2).
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use tm_lambda::api_error::ApiError;
+use tm_lambda::headers;
+use tm_lambda::limits::MAX_STREAM_BYTES;
+use tokio::sync::mpsc;
+
+use super::answer;
+use super::link::{Offer, Upload, Uploaded};
+use super::upload::{self, Answer};
+use crate::invocation::Form;
+
+/// Pieces between the runtime and the caller. Each is at most as large as hyper's read buffer on this listener (2 MiB), so
+/// that is what a slow caller costs, times this and two.
+const PIECES: usize = 2;
+
+/// How a runtime sends its result: as a stream when it says so, when it is a stream for HTTP callers, or when it comes in
+/// chunks and is not called JSON. Go's client says nothing and sends everything in chunks: JSON for values, any other type
+/// for readers.
+pub(super) fn form(headers: &HeaderMap, body: &Incoming) -> Form {
+    let content_type = headers.get(CONTENT_TYPE);
+    let json = content_type.is_none_or(|value| value.as_bytes().starts_with(headers::JSON.as_bytes()));
+    let http = content_type.is_some_and(|value| value == headers::HTTP_INTEGRATION);
+    let chunked = body.size_hint().exact().is_none();
+    let streamed = headers.contains_key(headers::RUNTIME_RESPONSE_MODE) || http || (chunked && !json);
+    Form { streamed, content_type: content_type.cloned() }
+}
+
+/// What a caller is offered, and the handler's end of it.
+pub(super) fn offer(form: &Form) -> (Offer, mpsc::Sender<Bytes>) {
+    let (data_tx, data_rx) = mpsc::channel(PIECES);
+    (Offer { content_type: form.content_type.clone(), data_rx }, data_tx)
+}
+
+/// Passes the body on, piece by piece (ST-04), as quickly as the caller takes it (ST-07). A caller that has left cancels
+/// nothing (ST-08). The worker bounds the time: at the deadline it ends the process, and with it this connection.
+pub(super) async fn forward(upload: Upload, data_tx: mpsc::Sender<Bytes>, mut body: Incoming) -> Answer {
+    let (mut left, mut over, mut trailers) = (MAX_STREAM_BYTES, false, None);
+    while let Some(frame) = body.frame().await {
+        let mut data = match frame.map(hyper::body::Frame::into_data) {
+            Ok(Ok(data)) => data,
+            Ok(Err(frame)) => {
+                trailers = frame.into_trailers().ok();
+                continue;
+            }
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "the runtime's stream broke off");
+                upload.finish(Uploaded::Truncated);
+                return Err(ApiError::Truncated);
+            }
+        };
+        let room = usize::try_from(left).unwrap_or(usize::MAX);
+        over |= data.len() > room;
+        data.truncate(room);
+        left -= data.len() as u64;
+        if !data.is_empty() {
+            let _ = data_tx.send(data).await;
+        }
+    }
+    drop(data_tx);
+    if over {
+        upload.finish(Uploaded::TooLarge);
+        return Err(ApiError::TooLarge);
+    }
+    upload.finish(trailers.as_ref().and_then(upload::error_of).map_or(Uploaded::Streamed, Uploaded::Error));
+    Ok(answer::accepted())
+}
