@@ -38,6 +38,8 @@ snapshots! {
     help_delete: "delete --help",
     help_logs: "logs --help",
     help_set_registry_auth: "set registry-auth --help",
+    help_setup: "setup --help",
+    help_doctor: "doctor --help",
     help_local: "local --help",
     help_local_start: "local start --help",
     version_flag: "--version",

@@ -14,13 +14,14 @@ use tokio::process::{Child, Command};
 use crate::{machine, shell_function};
 
 /// A running registry; killed when dropped.
-struct Registry {
-    address: String,
+pub(crate) struct Registry {
+    /// `host:port`.
+    pub(crate) address: String,
     _process: Child,
 }
 
 /// Starts it; `None` when the machine has none (which is said).
-async fn start(machine: &Machine) -> Result<Option<Registry>> {
+pub(crate) async fn start(machine: &Machine) -> Result<Option<Registry>> {
     let (Some(program), Some(htpasswd)) = (tools::find("docker-registry"), tools::find("htpasswd")) else {
         return Ok(None);
     };
@@ -51,7 +52,8 @@ async fn start(machine: &Machine) -> Result<Option<Registry>> {
     Ok(Some(Registry { address, _process: process }))
 }
 
-async fn set_auth(machine: &Machine, name: &str, registry: &str, password: &str) -> Result<()> {
+/// Stores the credentials of user `u`.
+pub(crate) async fn set_auth(machine: &Machine, name: &str, registry: &str, password: &str) -> Result<()> {
     let args =
         ["set", "registry-auth", name, "--registry", registry, "--username", "u", "--password", password];
     machine.tm_ok(args).await.map(drop)

@@ -6,7 +6,7 @@ mod taskrun;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -14,11 +14,10 @@ use kube::{
 use serde_json::json;
 use tm_resources::{
     condition::{Verdict, verdict},
-    target::{NAMESPACE, TM_CONFIG},
     tekton::{TaskRun, TaskRunStatus},
 };
 
-pub(crate) use taskrun::{Plan, RECEIVER, object};
+pub(crate) use taskrun::{PUSHING_STEP, Plan, RECEIVER, builder_image, confined, mount_secret, object};
 
 use crate::{
     commands::Session,
@@ -27,7 +26,7 @@ use crate::{
     runtime::Runtime,
     settings::ServiceSettings,
     source::Archive,
-    target::Target,
+    target::{Target, published},
     upload::{Receiver, upload},
     wait::{Look, until},
 };
@@ -50,12 +49,7 @@ pub(crate) async fn plan(
     runtime: Runtime,
     destination: Destination,
 ) -> Result<Plan> {
-    let maps: Api<ConfigMap> = Api::namespaced(target.client.clone(), NAMESPACE);
-    let config = match maps.get_opt(TM_CONFIG).await {
-        Ok(map) => map.and_then(|map| map.data).unwrap_or_default(),
-        Err(kube::Error::Api(status)) if status.code == 403 => Default::default(),
-        Err(error) => return Err(anyhow::Error::new(error).context("failed to read the target's settings")),
-    };
+    let config = published::settings(&target.client).await?;
     for name in settings.build_arguments.keys() {
         if !runtime.task.spec.params.iter().any(|param| &param.name == name) {
             session.printer.warning(&format!("runtime `{}` has no parameter `{name}`", runtime.name));

@@ -4,6 +4,7 @@ mod deploy;
 mod local;
 mod objects;
 mod registry_auth;
+mod setup;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
@@ -13,6 +14,7 @@ pub(crate) use deploy::{Deploy, DeployService, DeployTask};
 pub(crate) use local::{Local, LocalLogs, LocalStart};
 pub(crate) use objects::{Delete, Kind, Logs, Objects};
 pub(crate) use registry_auth::{RegistryAuth, Set};
+pub(crate) use setup::{Doctor, Setup};
 
 use crate::{commands, error, error::ExitStatus, printer::Printer};
 
@@ -93,6 +95,10 @@ pub(crate) enum Command {
     /// Set credentials
     #[command(subcommand)]
     Set(Set),
+    /// Prepare a target: push images, install the Tasks, print the rights its users need
+    Setup(Setup),
+    /// Check a target, and say how to mend what is wrong
+    Doctor(Doctor),
     /// Control the engine of this machine
     #[command(subcommand)]
     Local(Local),

@@ -4,12 +4,14 @@ mod completion;
 mod delete;
 mod deploy_service;
 mod deploy_task;
+mod doctor;
 mod get;
 mod local;
 mod logs;
 mod output;
 mod prompt;
 mod registry_auth;
+mod setup;
 mod version;
 
 use std::sync::Arc;
@@ -52,6 +54,11 @@ impl Interrupt {
         }
     }
 
+    /// Whether it was pressed.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.token.is_cancelled()
+    }
+
     /// Resolves when Ctrl-C is pressed although the story was told to end already.
     async fn second(self, mut signals: Signal) {
         let mut pressed = async || {
@@ -91,6 +98,8 @@ async fn story(command: Command, session: Session) -> Result<()> {
         Command::Delete(args) => interrupt.guard(delete::run(args, session)).await,
         Command::Logs(args) => interrupt.guard(Box::pin(logs::run(args, session))).await,
         Command::Set(Set::RegistryAuth(args)) => interrupt.guard(registry_auth::run(args, session)).await,
+        Command::Setup(args) => interrupt.guard(Box::pin(setup::run(args, session))).await,
+        Command::Doctor(args) => Box::pin(doctor::run(args, session)).await,
         Command::Local(args) => interrupt.guard(local::run(args, session)).await,
         Command::Version => version::run(&session).await,
         Command::Completion { shell } => completion::run(shell, &session),

@@ -1,5 +1,7 @@
 //! How errors reach the user: each level once, the cause after a colon, a `hint:` where the next step is known.
 
+mod api;
+
 use std::fmt;
 
 use crate::printer::Printer;
@@ -88,10 +90,15 @@ pub(crate) fn report(error: &anyhow::Error, printer: &Printer) -> ExitStatus {
         return ExitStatus::Interrupted;
     }
     printer.error(&chain(error));
-    if let Some(hint) = hint_of(error) {
+    if let Some(hint) = next_step(error) {
         printer.hint(&hint);
     }
     if error.is::<UsageError>() { ExitStatus::Usage } else { ExitStatus::Failure }
+}
+
+/// What to do about an error: its own hint, else one that the API server's refusal suggests.
+pub(crate) fn next_step(error: &anyhow::Error) -> Option<String> {
+    hint_of(error).or_else(|| api::hint(error))
 }
 
 /// The levels of an error, repeats dropped (kube's and clap's errors name their causes themselves).

@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod error;
 mod multicall;
+mod permissions;
 mod printer;
 mod registry;
 mod runtime;

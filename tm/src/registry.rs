@@ -1,19 +1,24 @@
 //! Where an image goes: pushed to one name, referenced by another where the target says so.
 //!
 //! `HOST/NAMESPACE/SERVICE` with a registry host, `HOST/PROJECT-or-USER/SERVICE` with a registry secret, as the first tm
-//! named them. Without either the target's own registry is used (KEP-1755's ConfigMap), else the old default.
+//! named them. Without either the target's own registry is used (what `tm setup` wrote down, else KEP-1755's ConfigMap), else
+//! the old default.
 
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt};
 use serde_json::Value;
-use tm_oci::Reference;
-use tm_resources::{
-    labels,
-    target::{NAMESPACE, REGISTRY_HOSTING, REGISTRY_HOSTING_KEY, RegistryHosting},
+use tm_oci::{
+    Reference,
+    auth::{DockerConfig, Keychain},
 };
+use tm_resources::{labels, target::REGISTRY_HOST};
 
-use crate::{cli::Global, error::HintExt, target::Target};
+use crate::{
+    cli::Global,
+    error::HintExt,
+    target::{Target, published},
+};
 
 /// The first tm's registry, a Service of the cluster.
 const OLD_DEFAULT: &str = "knative.registry.svc.cluster.local";
@@ -31,6 +36,21 @@ pub(crate) struct Destination {
     pub(crate) secret: Option<String>,
 }
 
+/// A registry by the names it has: one and the same for everybody, unless the target says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// From the user's machine.
+    pub(crate) here: String,
+    /// From pods, which push.
+    pub(crate) pods: String,
+    /// From nodes, which pull: what a Service refers to.
+    pub(crate) nodes: String,
+    /// Project or user, the first part of names there; the namespace is when there is none.
+    pub(crate) owner: Option<String>,
+    /// Secret with the credentials.
+    pub(crate) secret: Option<String>,
+}
+
 /// Decides where the image of a service goes; `tag` must be one a registry takes.
 pub(crate) async fn destination(
     global: &Global,
@@ -38,20 +58,41 @@ pub(crate) async fn destination(
     service: &str,
     tag: &str,
 ) -> Result<Destination> {
+    let place = place(global, target).await?;
+    let path = format!("{}/{service}", place.owner.as_deref().unwrap_or(&target.namespace));
+    checked(&format!("{}/{path}", place.pods), &format!("{}/{path}", place.nodes), tag, place.secret)
+}
+
+/// The registry: the secret's, `--registry-host`, tm's own setting, KEP-1755's, the old default.
+pub(crate) async fn place(global: &Global, target: &Target) -> Result<Place> {
     if let Some(secret) = &global.registry_secret {
         let (host, owner) = from_secret(target, secret, global.registry_host.as_deref()).await?;
-        let name = format!("{host}/{owner}/{service}");
-        return checked(&name, &name, tag, Some(secret.clone()));
+        return Ok(Place { owner: Some(owner), secret: Some(secret.clone()), ..Place::everywhere(host) });
     }
-    let path = format!("{}/{service}", target.namespace);
-    if let Some(host) = &global.registry_host {
-        let name = format!("{host}/{path}");
-        return checked(&name, &name, tag, None);
+    let configured = match &global.registry_host {
+        Some(host) => Some(host.clone()),
+        None => published::settings(&target.client).await?.remove(REGISTRY_HOST),
+    };
+    if let Some(host) = configured {
+        return Ok(Place::everywhere(host));
     }
-    let hosting = hosting(target).await?;
-    let push = format!("{}/{path}", hosting.push_host().unwrap_or(OLD_DEFAULT));
-    let reference = format!("{}/{path}", hosting.reference_host().unwrap_or(OLD_DEFAULT));
-    checked(&push, &reference, tag, None)
+    let hosting = published::registry_hosting(&target.client).await?;
+    let or_old = |host: Option<&str>| host.unwrap_or(OLD_DEFAULT).to_owned();
+    Ok(Place {
+        here: or_old(hosting.host.as_deref().or(hosting.push_host())),
+        pods: or_old(hosting.push_host()),
+        nodes: or_old(hosting.reference_host()),
+        owner: None,
+        secret: None,
+    })
+}
+
+// === impl Place ===
+
+impl Place {
+    fn everywhere(host: String) -> Self {
+        Self { here: host.clone(), pods: host.clone(), nodes: host, owner: None, secret: None }
+    }
 }
 
 fn checked(push: &str, reference: &str, tag: &str, secret: Option<String>) -> Result<Destination> {
@@ -62,38 +103,13 @@ fn checked(push: &str, reference: &str, tag: &str, secret: Option<String>) -> Re
     Ok(Destination { push, reference: reference.to_owned(), secret })
 }
 
-async fn hosting(target: &Target) -> Result<RegistryHosting> {
-    let maps: Api<ConfigMap> = Api::namespaced(target.client.clone(), NAMESPACE);
-    let map = match maps.get_opt(REGISTRY_HOSTING).await {
-        Ok(map) => map,
-        // Not everybody may read it on a cluster.
-        Err(kube::Error::Api(status)) if status.code == 403 => None,
-        Err(error) => {
-            return Err(anyhow::Error::new(error).context("failed to ask for the target's registry"));
-        }
-    };
-    let text = map.and_then(|map| map.data?.remove(REGISTRY_HOSTING_KEY));
-    match text {
-        None => Ok(RegistryHosting::default()),
-        Some(text) => serde_saphyr::from_str(&text)
-            .map_err(|error| anyhow::anyhow!("{error}"))
-            .with_context(|| format!("failed to read ConfigMap {NAMESPACE}/{REGISTRY_HOSTING}")),
-    }
-}
-
 /// Host and first part of the name from a registry Secret.
 async fn from_secret(target: &Target, name: &str, host: Option<&str>) -> Result<(String, String)> {
-    let secrets: Api<Secret> = Api::namespaced(target.client.clone(), &target.namespace);
-    let secret = secrets.get_opt(name).await.context("failed to read the registry secret")?;
-    let secret = secret
-        .with_context(|| format!("there is no secret `{name}` in namespace `{}`", target.namespace))
-        .hint(format!("make it with `tm set registry-auth {name}`"))?;
-    let data = secret.data.as_ref();
-    let text =
-        CONFIG_KEYS.iter().find_map(|key| data?.get(*key)).context("the secret is no registry secret")?;
+    let secret = read_secret(target, name).await?;
+    let not_one = || anyhow::anyhow!("the registry secret `{name}` does not hold a Docker config");
     // The parser's own message could quote a password.
-    let config: Value = serde_json::from_slice(&text.0)
-        .map_err(|_| anyhow::anyhow!("the registry secret `{name}` does not hold a Docker config"))?;
+    let config: Value =
+        serde_json::from_slice(config_of(&secret).ok_or_else(not_one)?).map_err(|_| not_one())?;
     let auths = config.get("auths").and_then(Value::as_object).cloned().unwrap_or_default();
     let (found, entry) = match host {
         Some(host) => auths.iter().find(|(key, _)| bare(key) == host),
@@ -112,6 +128,28 @@ async fn from_secret(target: &Target, name: &str, host: Option<&str>) -> Result<
     let owner =
         owner.with_context(|| format!("the registry secret `{name}` names neither a user nor a project"))?;
     Ok((bare(found), owner))
+}
+
+/// The credentials of a registry Secret, for pushing from here.
+pub(crate) async fn keychain(target: &Target, name: &str) -> Result<Keychain> {
+    let secret = read_secret(target, name).await?;
+    let config = config_of(&secret).and_then(|text| DockerConfig::parse(text).ok());
+    let config =
+        config.with_context(|| format!("the registry secret `{name}` does not hold a Docker config"))?;
+    Ok(Keychain::of_configs([config]))
+}
+
+async fn read_secret(target: &Target, name: &str) -> Result<Secret> {
+    let secrets: Api<Secret> = Api::namespaced(target.client.clone(), &target.namespace);
+    let secret = secrets.get_opt(name).await.context("failed to read the registry secret")?;
+    secret
+        .with_context(|| format!("there is no secret `{name}` in namespace `{}`", target.namespace))
+        .hint(format!("make it with `tm set registry-auth {name}`"))
+}
+
+fn config_of(secret: &Secret) -> Option<&[u8]> {
+    let data = secret.data.as_ref()?;
+    CONFIG_KEYS.iter().find_map(|key| data.get(*key)).map(|text| text.0.as_slice())
 }
 
 /// `host[:port]` of a key, which may be a URL.

@@ -5,6 +5,7 @@
 //! be and reached through its Unix socket.
 
 pub(crate) mod engine;
+pub(crate) mod published;
 mod socket;
 
 use std::path::{Path, PathBuf};

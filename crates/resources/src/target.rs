@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 /// Namespace of both ConfigMaps; every client may read it.
 pub const NAMESPACE: &str = "kube-public";
 
-/// Name of tm's own ConfigMap: image parameters of the Tasks, `NAME` or `TASK.NAME`.
+/// Name of tm's own ConfigMap: image parameters of the Tasks, `NAME` or `TASK.NAME`, and [`REGISTRY_HOST`].
 pub const TM_CONFIG: &str = "tm-config";
+
+/// Key of [`TM_CONFIG`]: the registry that images are pushed to when the user names none. Comes before KEP-1755's.
+pub const REGISTRY_HOST: &str = "REGISTRY_HOST";
 
 /// ConfigMap of KEP-1755: where a local registry is.
 pub const REGISTRY_HOSTING: &str = "local-registry-hosting";

@@ -27,7 +27,7 @@ const WORKSPACE: &str = "source";
 /// Where Tasks without that workspace expect the source (the Knative Lambda Runtime's).
 const OLD_FOLDER: &str = "/workspace/workspace";
 /// Step that pushes, in our Tasks.
-const PUSHING_STEP: &str = "assemble";
+pub(crate) const PUSHING_STEP: &str = "assemble";
 /// Step that asks the registry whether we may push, before anything is uploaded.
 const CHECK_STEP: &str = "check-push";
 /// Steps of ours that see credentials.
@@ -138,6 +138,11 @@ fn folders(task: &mut TaskSpec) -> (String, String) {
     (folder, format!("{root}/.tm/upload"))
 }
 
+/// The target's builder image.
+pub(crate) fn builder_image(config: &BTreeMap<String, String>) -> String {
+    config.get(BUILDER_IMAGE).cloned().unwrap_or_else(|| DEFAULT_BUILDER.to_owned())
+}
+
 /// Values for the declared parameters: the user's, else the target's own for images.
 fn params(
     task: &TaskSpec,
@@ -187,7 +192,7 @@ fn push_check(image: &str) -> Step {
 }
 
 /// Rights that also a namespace with the `restricted` Pod Security Standard accepts.
-fn confined() -> k8s_openapi::api::core::v1::SecurityContext {
+pub(crate) fn confined() -> k8s_openapi::api::core::v1::SecurityContext {
     use k8s_openapi::api::core::v1::{Capabilities, SeccompProfile, SecurityContext};
     SecurityContext {
         run_as_non_root: Some(true),
@@ -201,7 +206,7 @@ fn confined() -> k8s_openapi::api::core::v1::SecurityContext {
 
 /// Credentials for the step that pushes; for every step of a Task that is not ours. A build step runs other people's code
 /// (package scripts) and must not see them.
-fn mount_secret(task: &mut TaskSpec, secret: &str) {
+pub(crate) fn mount_secret(task: &mut TaskSpec, secret: &str) {
     let source = SecretVolumeSource { secret_name: Some(secret.into()), ..SecretVolumeSource::default() };
     task.volumes.push(Volume { name: SECRET_VOLUME.into(), secret: Some(source), ..Volume::default() });
     let ours = task.steps.iter().any(|step| step.name == PUSHING_STEP);

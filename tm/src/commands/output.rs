@@ -19,6 +19,27 @@ pub(super) fn object(session: &Session, object: &impl Serialize) -> Result<()> {
     Ok(())
 }
 
+/// Prints several objects: documents of one YAML stream, a JSON List, or a name a line. Nothing is made of `--output` beyond
+/// that, so the result can be applied as it is.
+pub(super) fn objects(session: &Session, objects: &[Value]) -> Result<()> {
+    match session.global.output {
+        Some(Output::Json) => {
+            let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
+            session.printer.data(&serde_json::to_string_pretty(&list)?);
+        }
+        Some(Output::Name) => objects.iter().for_each(|object| session.printer.data(&name(object))),
+        Some(Output::Yaml) | None => {
+            for (index, object) in objects.iter().enumerate() {
+                if index > 0 {
+                    session.printer.data("---");
+                }
+                session.printer.data(serde_saphyr::to_string(object)?.trim_end());
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Bookkeeping of the server that no person wants to read, as kubectl hides it.
 fn strip(value: &mut Value) {
     if let Some(items) = value.get_mut("items").and_then(Value::as_array_mut) {

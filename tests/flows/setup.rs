@@ -1,0 +1,75 @@
+//! `tm setup` and `tm doctor`: a target made ready, and looked at.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tm_testkit::machine::Machine;
+
+use crate::{machine, registry};
+
+/// What the doctor found: check and state.
+async fn doctor(machine: &Machine, more: &[&str]) -> Result<(i32, Vec<(String, String)>)> {
+    let ran = machine.tm(["doctor", "-o", "json"].iter().chain(more)).await;
+    let findings: Vec<Value> = serde_json::from_str(&ran.stdout).with_context(|| format!("{ran:?}"))?;
+    let text = |finding: &Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+    Ok((ran.code, findings.iter().map(|found| (text(found, "check"), text(found, "state"))).collect()))
+}
+
+#[tokio::test]
+async fn a_target_that_needs_nothing() -> Result<()> {
+    let machine = machine();
+    let names = machine.tm_ok(["setup", "--dry", "-o", "name", "--user", "jane"]).await?;
+    ensure!(names.contains("task.tekton.dev/python\n"), "{names}");
+    ensure!(names.ends_with("rolebinding.rbac.authorization.k8s.io/tm-user\n"), "{names}");
+    let none = machine.tm(["get", "tasks"]).await;
+    ensure!(none.stderr.contains("No tasks found"), "a dry run changed something: {none:?}");
+
+    let role = machine.tm_ok(["setup"]).await?;
+    ensure!(role.contains("kind: Role\n") && role.contains("pods/exec"), "{role}");
+    let task = machine.tm_ok(["get", "task", "python", "-o", "yaml"]).await?;
+    ensure!(task.contains("default: tm.local/host"), "the target's images are the defaults: {task}");
+    machine.tm_ok(["setup"]).await.context("it may be repeated")?;
+
+    let (code, findings) = doctor(&machine, &[]).await?;
+    ensure!(code == 0 && findings.iter().all(|(_, state)| state == "ok"), "{findings:?}");
+    let checks: Vec<&str> = findings.iter().map(|(check, _)| check.as_str()).collect();
+    for check in ["API server", "namespace", "Knative", "Tekton", "rights", "builder", "push", "pull"] {
+        ensure!(checks.contains(&check), "no {check} in {checks:?}");
+    }
+    let left = machine.tm(["get", "taskruns"]).await;
+    ensure!(left.stderr.contains("No taskruns found"), "the doctor left {left:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_wrong_has_a_hint() -> Result<()> {
+    let machine = machine();
+    let ran = machine.tm(["-n", "nowhere", "doctor", "--no-pods"]).await;
+    ensure!(ran.code == 1 && ran.stdout.contains("there is no namespace `nowhere`"), "{ran:?}");
+    ensure!(ran.stdout.contains("hint: `kubectl create namespace nowhere`"), "{ran:?}");
+    ensure!(ran.stderr.contains("1 of the checks failed"), "{ran:?}");
+    let (code, findings) = doctor(&machine, &["--registry-host", "127.0.0.1:1"]).await?;
+    let failed: Vec<_> = findings.iter().filter(|(_, state)| state == "failed").collect();
+    ensure!(code == 1 && failed.len() == 1 && failed[0].0 == "push", "{findings:?}");
+    let wrong = machine.tm(["setup", "--image", "BASE_IMAGE"]).await;
+    ensure!(wrong.code == 2 && wrong.stderr.contains("[TASK.]PARAM=IMAGE"), "{wrong:?}");
+    Ok(())
+}
+
+/// The builder image comes from this very program, goes to somebody's registry, and builds are run in it.
+#[tokio::test]
+async fn a_builder_of_its_own() -> Result<()> {
+    let machine = machine();
+    let Some(registry) = registry::start(&machine).await? else { return Ok(()) };
+    registry::set_auth(&machine, "reg", &registry.address, "p").await?;
+    machine.tm_ok(["setup", "--registry-secret", "reg"]).await?;
+    let kept = machine.tm_ok(["doctor", "--no-pods"]).await?;
+    ensure!(kept.contains("builder      tm.local/host"), "what others set is left alone: {kept}");
+
+    machine.tm_ok(["setup", "--registry-secret", "reg", "--force"]).await?;
+    let made = machine.tm_ok(["doctor", "--registry-secret", "reg"]).await?;
+    let builder = format!("builder      {}/u/tm-builder@sha256:", registry.address);
+    ensure!(made.contains(&builder), "{made}");
+    ensure!(made.contains(&format!("pushed {}/u/tm-doctor:check", registry.address)), "{made}");
+    ensure!(made.contains(&format!("pulled {}/u/tm-doctor", registry.address)), "{made}");
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! `tm doctor`: looks at a target from the API server down to a pod that pulls what another one pushed, and says how to mend
+//! what is wrong. It changes nothing that stays, but for one small image in the registry.
+
+mod api;
+mod features;
+mod ingress;
+mod report;
+mod rights;
+mod roundtrip;
+
+use anyhow::{Result, bail};
+
+use self::report::Report;
+use super::Session;
+use crate::{
+    cli::Doctor,
+    error::{chain, next_step},
+    settings::duration,
+    target::connect,
+};
+
+pub(super) async fn run(args: Doctor, session: Session) -> Result<()> {
+    let limit = duration("--timeout", &args.timeout)?;
+    let mut report = Report::new(&session);
+    let interrupt = session.interrupt.clone();
+    match interrupt.guard(connect(&session.global, &session.printer)).await {
+        Err(error) if interrupt.is_pressed() => return Err(error),
+        Err(error) => report.failed("target", &chain(&error), next_step(&error)),
+        Ok(target) => {
+            let looks = async {
+                if api::check(&mut report, &target).await? {
+                    rights::check(&mut report, &target).await?;
+                    ingress::check(&mut report, &target).await?;
+                    features::check(&mut report, &target).await?;
+                }
+                Ok(())
+            };
+            interrupt.guard(looks).await?;
+            if !args.no_pods && report.may_run_pods() {
+                // Removes what it made, so it is told of Ctrl-C instead of being dropped.
+                roundtrip::check(&mut report, &target, &session, limit).await?;
+            }
+        }
+    }
+    let failed = report.finish()?;
+    if failed > 0 {
+        bail!("{failed} of the checks failed");
+    }
+    Ok(())
+}

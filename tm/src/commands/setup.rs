@@ -1,0 +1,277 @@
+//! `tm setup`: makes a target ready for everybody else's `tm deploy`.
+//!
+//! The builder and base images come from this program alone and go to the registry; their names, and the registry's, go into
+//! ConfigMap `kube-public/tm-config`; the Tasks go into the namespace; the rights a user needs go to stdout. It may be
+//! repeated: what did not change is not sent, and what others set is left alone.
+
+mod images;
+mod settings;
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding, Subject};
+use kube::{
+    Api, Resource,
+    api::{Patch, PatchParams},
+    core::NamespaceResourceScope,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use tm_oci::{
+    Reference,
+    auth::Keychain,
+    image::Image,
+    registry::{Client, ClientOptions},
+};
+use tm_resources::{
+    target::{NAMESPACE, REGISTRY_HOST, TM_CONFIG, param_override},
+    tekton::Task,
+};
+
+use self::settings::{Before, FIELD_MANAGER};
+use super::{Session, output};
+use crate::{
+    cli::Setup,
+    error::HintExt,
+    permissions,
+    registry::{self, Place},
+    runtime,
+    target::{Target, connect, published},
+};
+
+/// Parameter of all Tasks with the builder image.
+const BUILDER_IMAGE: &str = "BUILDER_IMAGE";
+/// Parameter whose default base our own replaces: programs of Go need nothing of a system.
+const GO_BASE: &str = "go.BASE_IMAGE";
+/// The Tasks that are installed; other names of theirs are known to tm.
+const TASKS: [&str; 4] = ["go", "python", "node", "custom"];
+
+/// An image to be pushed, and the names it has.
+struct Made {
+    image: Image,
+    /// Name and tag to push to from here.
+    push: Reference,
+    /// `key`'s value in the settings.
+    value: String,
+    key: &'static str,
+}
+
+pub(super) async fn run(args: Setup, session: Session) -> Result<()> {
+    let typed = settings::typed(&args.images)?;
+    let target = connect(&session.global, &session.printer).await?;
+    let map = published::config_map(&target.client, NAMESPACE, TM_CONFIG)
+        .await
+        .context("failed to read the target's settings")?;
+    let mut before = Before::of(map.as_ref());
+    if args.force {
+        before.foreign.clear();
+    }
+    let mut data = before.ours.clone();
+    if let Some(host) = &session.global.registry_host {
+        data.insert(REGISTRY_HOST.into(), host.clone());
+    }
+    if let Some(image) = &args.builder_image {
+        data.insert(BUILDER_IMAGE.into(), image.clone());
+    }
+    for (key, value) in typed {
+        match value {
+            Some(value) => drop(data.insert(key, value)),
+            None => drop(data.remove(&key)),
+        }
+    }
+    keep_foreign(&mut data, &before, &session);
+    let made = make_images(&args, &before, &session, &target).await?;
+    data.extend(made.iter().map(|made| (made.key.to_owned(), made.value.clone())));
+    let effective: BTreeMap<_, _> = before.foreign.into_iter().chain(data.clone()).collect();
+    let tasks = tasks(&effective, &target.namespace, &session)?;
+    let rights = rights(&args, &target.namespace)?;
+    if session.global.dry {
+        let mut all = settings_objects(data)?;
+        for task in &tasks {
+            all.push(serde_json::to_value(task)?);
+        }
+        all.extend(rights);
+        return output::objects(&session, &all);
+    }
+    push(&made, &args, &session, &target).await?;
+    apply_settings(data, &args, &session, &target).await?;
+    for task in &tasks {
+        apply(&target, &target.namespace, task, true).await?;
+    }
+    session.printer.note(&format!("Tasks installed in namespace {}: {}", target.namespace, TASKS.join(", ")));
+    output::objects(&session, &rights)
+}
+
+/// What somebody else set is theirs; the user is told.
+fn keep_foreign(data: &mut BTreeMap<String, String>, before: &Before, session: &Session) {
+    for (key, theirs) in &before.foreign {
+        if let Some(ours) = data.remove(key).filter(|ours| ours != theirs) {
+            session.printer.warning(&format!(
+                "{key} is left at {theirs}, which somebody else set; --force sets it to {ours}"
+            ));
+        }
+    }
+}
+
+/// The images that are neither given nor set by somebody else.
+async fn make_images(args: &Setup, before: &Before, session: &Session, target: &Target) -> Result<Vec<Made>> {
+    let typed = |key: &str| args.images.iter().any(|image| image.split('=').next() == Some(key));
+    let wanted = |key: &str| {
+        let (task, name) = key.split_once('.').unwrap_or(("", key));
+        param_override(&before.foreign, task, name).is_none() && !typed(key)
+    };
+    let (builder, base) = (args.builder_image.is_none() && wanted(BUILDER_IMAGE), wanted(GO_BASE));
+    if !builder && !base {
+        session.printer.note("The target brings its own builder and base images");
+        return Ok(Vec::new());
+    }
+    let place = registry::place(&session.global, target).await?;
+    let mut made = Vec::new();
+    if builder {
+        let step = session.printer.step("Making the builder image");
+        let program = std::env::current_exe().context("failed to find this program")?;
+        let image = images::builder(program, args.registry_ca.clone()).await?;
+        step.done();
+        // Nodes pull the builder; the base is read by builds.
+        made.push(named(BUILDER_IMAGE, "builder", &place, &place.nodes, image)?);
+    }
+    if base {
+        let image = images::base(args.registry_ca.clone()).await?;
+        made.push(named(GO_BASE, "base", &place, &place.pods, image)?);
+    }
+    Ok(made)
+}
+
+/// `HOST/tm/NAME`, or `HOST/OWNER/tm-NAME` where the registry's names begin with an owner.
+fn named(key: &'static str, name: &str, place: &Place, reader: &str, image: Image) -> Result<Made> {
+    let path = match &place.owner {
+        Some(owner) => format!("{owner}/tm-{name}"),
+        None => format!("tm/{name}"),
+    };
+    let push = format!("{}/{path}:{}", place.here, env!("CARGO_PKG_VERSION"));
+    let push: Reference = push
+        .parse()
+        .with_context(|| format!("`{push}` is no image name"))
+        .hint("check --registry-host: names are lower-case")?;
+    let value = format!("{reader}/{path}@{}", image.digest());
+    Ok(Made { image, push, value, key })
+}
+
+async fn push(made: &[Made], args: &Setup, session: &Session, target: &Target) -> Result<()> {
+    if made.is_empty() {
+        return Ok(());
+    }
+    let keychain = match &session.global.registry_secret {
+        Some(secret) => registry::keychain(target, secret).await?,
+        None => Keychain::from_environment(None),
+    };
+    let client = Client::new(ClientOptions {
+        keychain,
+        insecure: session.global.registry_skip_tls,
+        authorities: args.registry_ca.iter().cloned().collect::<Vec<PathBuf>>(),
+        ..ClientOptions::default()
+    });
+    for made in made {
+        let sent = images::push(&made.image, &client, &made.push, &session.printer).await?;
+        session.printer.note(&format!("{} ({} sent)", made.value, indicatif::HumanBytes(sent)));
+    }
+    Ok(())
+}
+
+/// The Tasks, with this target's images as defaults, so that other clients of Tekton may use them too.
+fn tasks(data: &BTreeMap<String, String>, namespace: &str, session: &Session) -> Result<Vec<Task>> {
+    let mut all = Vec::new();
+    for name in TASKS {
+        let found = runtime::builtin(name, &session.printer)?.context("a built-in Task is missing")?;
+        let mut task = found.task;
+        task.metadata.namespace = Some(namespace.to_owned());
+        for param in &mut task.spec.params {
+            if let Some(value) = param_override(data, name, &param.name) {
+                param.default = Some(value.into());
+            }
+        }
+        all.push(task);
+    }
+    Ok(all)
+}
+
+/// The Role users need and, where subjects are given, its binding.
+fn rights(args: &Setup, namespace: &str) -> Result<Vec<Value>> {
+    let subject = |kind: &str, group: Option<&str>, name: &String| Subject {
+        api_group: group.map(str::to_owned),
+        kind: kind.to_owned(),
+        name: name.clone(),
+        namespace: group.is_none().then(|| namespace.to_owned()),
+    };
+    let rbac = Some("rbac.authorization.k8s.io");
+    let users = args.user.iter().map(|name| subject("User", rbac, name));
+    let groups = args.group.iter().map(|name| subject("Group", rbac, name));
+    let accounts = args.service_account.iter().map(|name| subject("ServiceAccount", None, name));
+    let subjects: Vec<Subject> = users.chain(groups).chain(accounts).collect();
+    let mut all = vec![serde_json::to_value(permissions::role(namespace))?];
+    if !subjects.is_empty() {
+        all.push(serde_json::to_value(permissions::binding(namespace, subjects))?);
+    }
+    Ok(all)
+}
+
+fn settings_objects(data: BTreeMap<String, String>) -> Result<Vec<Value>> {
+    let (role, binding) = settings::reader();
+    let mut all = Vec::new();
+    if !data.is_empty() {
+        all.push(serde_json::to_value(settings::config_map(data))?);
+    }
+    all.extend([serde_json::to_value(role)?, serde_json::to_value(binding)?]);
+    Ok(all)
+}
+
+async fn apply_settings(
+    data: BTreeMap<String, String>,
+    args: &Setup,
+    session: &Session,
+    target: &Target,
+) -> Result<()> {
+    if !data.is_empty() {
+        apply(target, NAMESPACE, &settings::config_map(data), args.force).await?;
+        session.printer.note(&format!("Settings written to ConfigMap {NAMESPACE}/{TM_CONFIG}"));
+    }
+    let (role, binding) = settings::reader();
+    if served::<Role>(target).await? {
+        apply::<Role>(target, NAMESPACE, &role, true).await?;
+        apply::<RoleBinding>(target, NAMESPACE, &binding, true).await?;
+    } else {
+        session.printer.debug("the target has no RBAC: everybody may read the settings");
+    }
+    Ok(())
+}
+
+/// Whether the target knows the kind at all.
+async fn served<K>(target: &Target) -> Result<bool>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    let groups = target.client.list_api_groups().await.context("failed to ask what the API server knows")?;
+    Ok(groups.groups.iter().any(|group| group.name == K::group(&())))
+}
+
+async fn apply<K>(target: &Target, namespace: &str, object: &K, force: bool) -> Result<()>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Serialize
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    let name = object.meta().name.clone().unwrap_or_default();
+    let mut params = PatchParams::apply(FIELD_MANAGER);
+    params.force = force;
+    Api::<K>::namespaced(target.client.clone(), namespace)
+        .patch(&name, &params, &Patch::Apply(object))
+        .await
+        .map(drop)
+        .with_context(|| format!("failed to apply {} {namespace}/{name}", K::kind(&())))
+}
