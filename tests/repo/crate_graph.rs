@@ -17,6 +17,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Only tests use it, so it may boot whatever they need.
     ("tm-testkit", &["tm-engine", "tm-serve"]),
     ("tm-tests", &[]),
+    // Brings up the cluster that tests run on; writes its images.
+    ("tm-cluster", &["tm-oci"]),
 ];
 
 /// Crates that must stay out of the shim: it is in every function's image and starts with every cold start.

@@ -4,6 +4,7 @@
 //! `tm setup` makes the builder and the base image with it. Same layers, same config, same digest.
 
 use std::{
+    fs::File,
     io::{self, Write},
     path::Path,
 };
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use crate::{
-    digest::Digest,
+    digest::{Digest, DigestWriter},
     layer::{LayerBlob, LayerBuilder, LayerError},
     layout::REF_NAME,
     manifest::{self, Descriptor, EPOCH, History, ImageConfig, Index, Manifest, Platform, RunConfig},
@@ -70,6 +71,25 @@ impl Image {
         run: RunConfig,
         layers: impl IntoIterator<Item = (String, LayerBuilder)>,
     ) -> Result<Self, ImageError> {
+        Self::build_with(run, layers, compress)
+    }
+
+    /// The same with layers as plain tars: for images that do not leave the machine, where compressing is only work.
+    ///
+    /// # Errors
+    /// As [`Image::build`].
+    pub fn build_plain(
+        run: RunConfig,
+        layers: impl IntoIterator<Item = (String, LayerBuilder)>,
+    ) -> Result<Self, ImageError> {
+        Self::build_with(run, layers, plain)
+    }
+
+    fn build_with(
+        run: RunConfig,
+        layers: impl IntoIterator<Item = (String, LayerBuilder)>,
+        write: fn(&LayerBuilder, &mut File) -> Result<LayerBlob, LayerError>,
+    ) -> Result<Self, ImageError> {
         let platform = Platform::host();
         let mut config = ImageConfig {
             created: Some(EPOCH.into()),
@@ -80,7 +100,7 @@ impl Image {
         };
         let mut built = Vec::new();
         for (name, builder) in layers {
-            let layer = compress(&name, &builder)?;
+            let layer = to_file(&name, &builder, write)?;
             config.rootfs.diff_ids.push(layer.blob.diff_id.clone());
             config.history.push(History {
                 created: Some(EPOCH.into()),
@@ -170,12 +190,28 @@ impl Image {
     }
 }
 
-fn compress(name: &str, builder: &LayerBuilder) -> Result<Layer, ImageError> {
+fn to_file(
+    name: &str,
+    builder: &LayerBuilder,
+    write: fn(&LayerBuilder, &mut File) -> Result<LayerBlob, LayerError>,
+) -> Result<Layer, ImageError> {
     let mut file = tempfile::NamedTempFile::new()?;
-    let blob = builder
-        .write_blob(file.as_file_mut())
+    let blob = write(builder, file.as_file_mut())
         .map_err(|source| ImageError::Layer { name: name.to_owned(), source })?;
     Ok(Layer { blob, file: file.into_temp_path() })
+}
+
+fn compress(layer: &LayerBuilder, file: &mut File) -> Result<LayerBlob, LayerError> {
+    layer.write_blob(file)
+}
+
+fn plain(layer: &LayerBuilder, file: &mut File) -> Result<LayerBlob, LayerError> {
+    let mut tar = DigestWriter::new(io::BufWriter::new(file));
+    layer.write_tar(&mut tar)?;
+    let (buffered, diff_id, tar_bytes) = tar.finish();
+    buffered.into_inner().map_err(io::IntoInnerError::into_error)?.flush()?;
+    let descriptor = Descriptor::new(media_type::LAYER, diff_id.clone(), tar_bytes);
+    Ok(LayerBlob { descriptor, diff_id, tar_bytes })
 }
 
 fn sent_bytes(outcome: Outcome) -> u64 {
@@ -212,13 +248,27 @@ mod tests {
 
     use super::*;
 
-    fn image() -> Image {
+    fn layer() -> LayerBuilder {
         let mut layer = LayerBuilder::new();
         layer.add_bytes("etc/passwd", b"root:x:0:0::/:\n".to_vec(), false).unwrap();
         layer.add_folder("tmp", 0o1777).unwrap();
         layer.add_link("bin/sh", Path::new("busybox")).unwrap();
+        layer
+    }
+
+    fn image() -> Image {
         let run = RunConfig { user: "65532".into(), ..RunConfig::default() };
-        Image::build(run, [("files".to_owned(), layer)]).unwrap()
+        Image::build(run, [("files".to_owned(), layer())]).unwrap()
+    }
+
+    #[test]
+    fn a_plain_layer_is_its_own_digest() {
+        let image = Image::build_plain(RunConfig::default(), [("files".to_owned(), layer())]).unwrap();
+        let LayerBlob { descriptor, diff_id, tar_bytes } = &image.layers[0].blob;
+        assert_eq!((&descriptor.digest, descriptor.size), (diff_id, *tar_bytes));
+        assert_eq!(descriptor.media_type, media_type::LAYER);
+        assert_eq!(*diff_id, Digest::of(&std::fs::read(&image.layers[0].file).unwrap()));
+        assert_eq!(*diff_id, layer().diff_id().unwrap().0);
     }
 
     #[test]
