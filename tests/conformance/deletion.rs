@@ -39,7 +39,9 @@ async fn preconditions_are_kept() {
         let refused = refusal(maps.delete("a", &with("another")).await);
         assert_eq!((refused.code, refused.reason.as_str()), (409, "Conflict"));
         assert!(
-            refused.message.contains("Precondition failed: UID in precondition: another"),
+            refused
+                .message
+                .contains("the UID in the precondition (another) does not match the UID in record"),
             "{}",
             refused.message
         );

@@ -97,6 +97,9 @@ async fn what_is_not_served_is_said_so() {
             let what = format!("{} {}", request.method(), request.uri());
             let (answered, status) = subject.raw(request).await;
             assert_eq!(answered, code, "{what}: {status}");
+            if answered == 404 {
+                assert_eq!(status, "404 page not found\n", "{what}");
+            }
             if let Some(reason) = reason {
                 assert_eq!(status["reason"], reason, "{what}");
                 assert_eq!(status["kind"], "Status");

@@ -154,12 +154,9 @@ async fn an_update_takes_a_field_from_who_applied_it() {
             map.metadata.managed_fields.unwrap().into_iter().filter_map(|entry| entry.manager).collect();
         assert_eq!(managers, ["editor"]);
         let conflict = refusal(apply_map(&subject, &PatchParams::apply("one"), &json!({"a": "3"})).await);
-        assert!(
-            conflict
-                .message
-                .starts_with("Apply failed with 1 conflict: conflict with \"editor\" using v1 at "),
-            "{}",
-            conflict.message
+        assert_eq!(
+            conflict.message,
+            "Apply failed with 1 conflict: conflict with \"editor\" using v1: .data.a"
         );
     })
     .await;

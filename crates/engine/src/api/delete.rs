@@ -247,17 +247,18 @@ impl DeleteOptions {
         let (key, revision) = (current.key(), current.revision().to_string());
         if let Some(uid) = preconditions.uid.as_deref().filter(|uid| *uid != current.uid()) {
             let why = format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been \
+                 deleted and then recreated",
                 current.uid()
             );
-            return Err(ApiError::conflict(call.resource, &key.name, &why));
+            return Err(ApiError::precondition(call.resource, &key.name, &why));
         }
         if let Some(version) = preconditions.resource_version.as_deref().filter(|v| *v != revision) {
             let why = format!(
-                "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: \
-                 {revision}"
+                "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record \
+                 ({revision}). The object might have been modified"
             );
-            return Err(ApiError::conflict(call.resource, &key.name, &why));
+            return Err(ApiError::precondition(call.resource, &key.name, &why));
         }
         Ok(())
     }

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use super::catalog::Resource;
 use crate::store::{Expired, WriteError};
 
+/// What Go's HTTP server says of a path that nobody handles.
+const NO_SUCH_PATH: &str = "404 page not found";
+
 /// A refusal, ready to be sent.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -61,9 +64,9 @@ impl ApiError {
             .with_details(details(resource, name))
     }
 
-    /// The path leads nowhere.
+    /// The path leads nowhere: the one refusal a server sends as plain text.
     pub(crate) fn no_such_path() -> Self {
-        Self::new(404, "NotFound", "the server could not find the requested resource")
+        Self::new(404, "", NO_SUCH_PATH)
     }
 
     pub(crate) fn method_not_allowed() -> Self {
@@ -78,6 +81,32 @@ impl ApiError {
     pub(crate) fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
         let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", resource.qualified());
         Self::new(409, "Conflict", message).with_details(details(resource, name))
+    }
+
+    /// A delete whose preconditions do not hold; it names the kind where others name the resource.
+    pub(crate) fn precondition(resource: &Resource, name: &str, why: &str) -> Self {
+        let message =
+            format!("Operation cannot be fulfilled on {} \"{name}\": {why}", resource.qualified_kind());
+        let mut details = details(resource, name);
+        details["kind"] = resource.kind.into();
+        Self::new(409, "Conflict", message).with_details(details)
+    }
+
+    /// An applied object that does not fit its kind's schema. A server has no better code for it, and no reason.
+    pub(crate) fn untyped(resource: &Resource, place: &str, problems: &[String]) -> Self {
+        let all = match problems {
+            [one] => one.clone(),
+            many => {
+                format!("errors:\n{}", many.iter().map(|p| format!("  {p}")).collect::<Vec<_>>().join("\n"))
+            }
+        };
+        let (version, kind) = (resource.api_version(), resource.kind);
+        let slash = if resource.group.is_empty() { "/" } else { "" };
+        Self::new(
+            500,
+            "",
+            format!("failed to create typed patch object ({place}; {slash}{version}, Kind={kind}): {all}"),
+        )
     }
 
     pub(crate) fn stale(resource: &Resource, name: &str) -> Self {
@@ -141,16 +170,25 @@ impl ApiError {
         if self.code == 503 {
             details["retryAfterSeconds"] = 1.into();
         }
-        json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "details": details, "code": self.code,
-        })
+        let mut status = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": self.message,
+        });
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.into();
+            status["details"] = details;
+        }
+        status["code"] = self.code.into();
+        status
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let code = StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if self.message == NO_SUCH_PATH {
+            let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+            return (code, headers, format!("{NO_SUCH_PATH}\n")).into_response();
+        }
         let mut response =
             (code, [(header::CONTENT_TYPE, "application/json")], self.status().to_string()).into_response();
         if self.code == 503 {

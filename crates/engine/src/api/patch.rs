@@ -120,7 +120,7 @@ impl Patch {
         }
         write::check_kind(call.resource, applied)?;
         write::check_place(call, applied)?;
-        let warnings = write::check_structure(call.resource, applied, options, false)?;
+        let warnings = write::check_applied(call.resource, applied, options)?;
         if let Some(map) = applied.as_object_mut() {
             match scope {
                 Scope::Main if call.resource.has_status() => drop(map.shift_remove("status")),

@@ -82,10 +82,20 @@ fn parse_field(term: &str, resource: &Resource) -> Result<FieldTerm> {
     };
     let field = field.trim();
     if !COMMON_FIELDS.contains(&field) && !fields_of(resource).contains(&field) {
-        return Err(ApiError::bad_request(format!("field label not supported: {field}")));
+        return Err(ApiError::bad_request(if has_own_labels(resource) {
+            format!("field label not supported: {field}")
+        } else {
+            let known = COMMON_FIELDS.iter().map(|known| format!("{known:?}")).collect::<Vec<_>>().join(", ");
+            format!("{field:?} is not a known field selector: only {known}")
+        }));
     }
     let pointer = format!("/{}", field.replace('.', "/"));
     Ok(FieldTerm { pointer, equal, value: value.trim().to_owned() })
+}
+
+/// Whether a kind says itself which labels it takes, as those with more than the common ones and those of CRDs do.
+fn has_own_labels(resource: &Resource) -> bool {
+    resource.is_custom() || !fields_of(resource).is_empty()
 }
 
 /// What a kind can be selected by besides its name.

@@ -19,7 +19,7 @@ mod structure;
 mod update;
 
 pub(crate) use options::{Operation, WriteOptions};
-pub(crate) use structure::check_structure;
+pub(crate) use structure::{check_applied, check_structure};
 pub(crate) use update::{Changed, Scope, put_or_finish, update};
 
 /// Tries for a free generated name.

@@ -90,6 +90,6 @@ impl fmt::Display for Entry {
         if self.operation == Operation::Apply {
             return Ok(());
         }
-        write!(f, " using {} at {}", self.api_version, self.time)
+        write!(f, " using {}", self.api_version)
     }
 }

@@ -33,6 +33,24 @@ pub(crate) fn check_structure(
     Ok(if options.validation == Validation::Warn { unknown } else { Vec::new() })
 }
 
+/// The same for an applied object, where unknown fields are refused whatever the client wants: there is nobody who could
+/// own them.
+pub(crate) fn check_applied(
+    resource: &Resource,
+    value: &mut Value,
+    options: &WriteOptions,
+) -> Result<Vec<String>> {
+    let unknown = schema::check::check(schema::of(resource), &mut value.clone()).unknown;
+    if !unknown.is_empty() {
+        let problems: Vec<String> =
+            unknown.iter().map(|path| format!(".{path}: field not declared in schema")).collect();
+        let namespace = object::text(value, "/metadata/namespace").unwrap_or_default();
+        let place = format!("{namespace}/{}", object::name(value));
+        return Err(ApiError::untyped(resource, &place, &problems));
+    }
+    check_structure(resource, value, options, false)
+}
+
 fn cannot_handle(resource: &Resource, why: &str) -> String {
     let kind = resource.kind;
     format!("{kind} in version {:?} cannot be handled as a {kind}: {why}", resource.version)
