@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tm_lambda::http_event::{Api, HttpFormat};
 use tm_lambda::log_tail::LogFormat;
 use tm_lambda::{FunctionArn, FunctionName, FunctionVersion, arn, environment as env, limits};
 use tracing::level_filters::LevelFilter;
@@ -46,6 +47,16 @@ pub(crate) struct Config {
     pub(crate) strict: bool,
 }
 
+/// What functions get of requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum EventFormat {
+    /// The body.
+    #[default]
+    Plain,
+    /// The whole of it, as a front of AWS's would pass it on.
+    Http(HttpFormat),
+}
+
 /// Whom the Invoke API answers for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum InvokeApi {
@@ -67,6 +78,12 @@ pub(crate) struct Front {
     pub(crate) port_file: Option<PathBuf>,
     /// Largest request body.
     pub(crate) max_event_bytes: usize,
+    /// What functions get of requests.
+    pub(crate) format: EventFormat,
+    /// What an API in front would be configured with.
+    pub(crate) api: Api,
+    /// Proxies that add to `X-Forwarded-For`.
+    pub(crate) trusted_proxies: usize,
     /// Whether HTTP callers get streams as streams.
     pub(crate) streams: bool,
     /// Whom the Invoke API answers for.
@@ -119,8 +136,10 @@ impl Config {
         let deployment: Vec<(OsString, OsString)> = variables.into_iter().collect();
         let mut reader = Reader::new(&deployment);
         let function_timeout = function_timeout(&mut reader);
+        let function = function(&mut reader);
+        let strict = reader.read(env::TM_STRICT, reader::boolean).unwrap_or_default();
         let config = Self {
-            front: front(&mut reader),
+            front: front(&mut reader, &function, strict),
             shared_api_port: reader.read(env::INTERNAL_API_PORT, reader::port).filter(|port| *port != 0),
             workers: reader.read(env::INVOKER_COUNT, |text| reader::number(text, 1..=1000)).unwrap_or(4),
             queue_length: reader
@@ -129,17 +148,17 @@ impl Config {
             function_timeout,
             init_timeout: reader.read(env::TM_INIT_TIMEOUT, timeout).unwrap_or(limits::INIT_TIMEOUT),
             drain_timeout: reader.read(env::TM_DRAIN_TIMEOUT, timeout).unwrap_or(function_timeout),
-            function: function(&mut reader),
+            function,
             log_level: reader.read(env::TM_LOG, log_level).unwrap_or(LevelFilter::WARN),
             log_format: LogFormat::Text,
-            strict: reader.read(env::TM_STRICT, reader::boolean).unwrap_or_default(),
+            strict,
             launch: launch(&reader, command, deployment.clone()),
         };
         reader.finish(config)
     }
 }
 
-fn front(reader: &mut Reader<'_>) -> Front {
+fn front(reader: &mut Reader<'_>, function: &Function, strict: bool) -> Front {
     let address: IpAddr = reader
         .read(env::TM_BIND_ADDRESS, |text| text.parse().map_err(|_| "expected an IP address".to_owned()))
         .unwrap_or(Ipv4Addr::UNSPECIFIED.into());
@@ -150,8 +169,52 @@ fn front(reader: &mut Reader<'_>) -> Front {
         address: SocketAddr::new(address, port),
         port_file: reader.path(env::TM_PORT_FILE),
         max_event_bytes: megabytes.map_or(limits::MAX_EVENT_BYTES, |mb| mb * 1_000_000),
+        format: format(reader),
+        api: api(reader, function, strict),
+        trusted_proxies: reader
+            .read(env::TM_TRUSTED_PROXIES, |text| reader::number(text, 0..=100))
+            .unwrap_or(1),
         streams: reader.read(env::TM_INVOKE_MODE, invoke_mode).unwrap_or_default(),
         invoke_api: reader.read(env::TM_INVOKE_API, invoke_api).unwrap_or_default(),
+    }
+}
+
+/// Our variable, or the first of aws-custom-runtime's, whose other values all meant plain.
+fn format(reader: &mut Reader<'_>) -> EventFormat {
+    let old = |text: &str| match text {
+        "API_GATEWAY" => Ok(EventFormat::Http(HttpFormat::ApiGatewayV1)),
+        _ => Ok(EventFormat::Plain),
+    };
+    let old = reader.first(&[env::RESPONSE_FORMAT, env::RESPONSE_WRAPPER, env::EVENT_TYPE], old);
+    reader.read(env::TM_EVENT_FORMAT, event_format).or(old).unwrap_or_default()
+}
+
+fn event_format(text: &str) -> Result<EventFormat, String> {
+    Ok(match text {
+        "plain" => EventFormat::Plain,
+        "apigateway-v1" => EventFormat::Http(HttpFormat::ApiGatewayV1),
+        "apigateway-v2" => EventFormat::Http(HttpFormat::ApiGatewayV2),
+        "function-url" => EventFormat::Http(HttpFormat::FunctionUrl),
+        "alb" => EventFormat::Http(HttpFormat::Alb),
+        "alb-multi-value" => EventFormat::Http(HttpFormat::AlbMultiValue),
+        _ => {
+            let expected =
+                "`plain`, `apigateway-v1`, `apigateway-v2`, `function-url`, `alb` or `alb-multi-value`";
+            return Err(format!("expected {expected}"));
+        }
+    })
+}
+
+fn api(reader: &mut Reader<'_>, function: &Function, strict: bool) -> Api {
+    let stage = |text: &str| if text == "$default" { Ok(text.to_owned()) } else { word(text) };
+    let types = |text: &str| Ok(text.split(',').map(|part| part.trim().to_owned()).collect());
+    Api {
+        account: function.arn.account().to_owned(),
+        region: function.region.clone(),
+        name: function.name.to_string(),
+        stage: reader.read(env::TM_API_STAGE, stage).unwrap_or_else(|| "$default".to_owned()),
+        binary_types: reader.read(env::TM_BINARY_MEDIA_TYPES, types).unwrap_or_default(),
+        strict,
     }
 }
 
@@ -290,6 +353,20 @@ mod tests {
     }
 
     #[test]
+    fn formats_have_old_names() {
+        let format = |variables: &[(&str, &str)]| read(variables).unwrap().front.format;
+        let v1 = EventFormat::Http(HttpFormat::ApiGatewayV1);
+        for name in ["RESPONSE_FORMAT", "RESPONSE_WRAPPER", "EVENT_TYPE"] {
+            assert_eq!(format(&[(name, "API_GATEWAY")]), v1, "{name}");
+            assert_eq!(format(&[(name, "")]), EventFormat::Plain);
+            assert_eq!(format(&[(name, "other")]), EventFormat::Plain);
+            assert_eq!(format(&[(name, "API_GATEWAY"), ("TM_EVENT_FORMAT", "plain")]), EventFormat::Plain);
+        }
+        let url = EventFormat::Http(HttpFormat::FunctionUrl);
+        assert_eq!(format(&[("TM_EVENT_FORMAT", "function-url")]), url);
+    }
+
+    #[test]
     fn the_handler_is_the_last_of_several_words() {
         let command = |words: &[&str]| Config::read([], words.iter().map(OsString::from).collect()).unwrap();
         assert_eq!(command(&["python3"]).launch.handler, "");
@@ -308,6 +385,9 @@ mod tests {
             ("TM_STRICT", "perhaps"),
             ("TM_INVOKE_MODE", "both"),
             ("TM_INVOKE_API", "maybe"),
+            ("TM_EVENT_FORMAT", "xml"),
+            ("TM_API_STAGE", "a/b"),
+            ("TM_TRUSTED_PROXIES", "-1"),
         ]);
         let text = error.unwrap_err().to_string();
         for name in [
@@ -320,6 +400,9 @@ mod tests {
             "TM_STRICT",
             "_MODE",
             "_INVOKE_API",
+            "_FORMAT",
+            "_STAGE",
+            "_PROXIES",
         ] {
             assert!(text.contains(name), "{name} is missing in {text}");
         }

@@ -23,14 +23,14 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use jiff::Timestamp;
 use tm_lambda::limits::MAX_EVENT_AGE;
-use tm_lambda::{Deadline, FunctionError, RequestId, TraceId, headers};
-use tm_serve::{Drained, Options};
+use tm_lambda::{Deadline, FunctionError, RequestId, headers};
+use tm_serve::{Drained, Options, Peer};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, BodyError};
-use crate::codec::Codec;
+use crate::codec::{Arrived, Codec, Refusal};
 use crate::config::Config;
 use crate::invocation::{Answer, Context, Delivery, Event, Invocation, Outcome, Responder, Wishes};
 use crate::queue::Queue;
@@ -42,11 +42,13 @@ use route::Route;
 pub(crate) struct Front {
     config: Arc<Config>,
     queue: Arc<Queue>,
+    codec: Codec,
     arn: HeaderValue,
 }
 
 /// When an invoke came, on both clocks, and until when it may run.
 struct Arrival {
+    time: Timestamp,
     deadline: Deadline,
     expires: Instant,
 }
@@ -57,18 +59,22 @@ const DISCARD: usize = 64 * 1024 * 1024;
 /// Serves on `listener` until `stop`, then drains.
 pub(crate) async fn serve(front: Arc<Front>, listener: TcpListener, stop: CancellationToken) -> Drained {
     let options = Options::default().drain_timeout(front.config.drain_timeout);
-    let service = move |_: &tm_serve::Peer| {
-        let front = Arc::clone(&front);
-        service_fn(move |request| handle(Arc::clone(&front), request))
+    let service = move |peer: &Peer| {
+        let (front, peer) = (Arc::clone(&front), *peer);
+        service_fn(move |request| handle(Arc::clone(&front), peer, request))
     };
     tm_serve::serve(tm_serve::Listener::from(listener), service, options, stop).await
 }
 
-async fn handle(front: Arc<Front>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn handle(
+    front: Arc<Front>,
+    peer: Peer,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
     let id = RequestId::mint();
     let (parts, body) = request.into_parts();
     Ok(match Route::of(&parts, &front.config.front) {
-        Route::Function(codec) => front.invoke(id, codec, parts, body).await,
+        Route::Function => front.invoke(id, peer, parts, body).await,
         Route::Health => answer::healthy(id, &parts.headers),
         Route::InvokeApi => invoke_api::handle(&front, id, &parts, body).await,
     })
@@ -104,26 +110,32 @@ impl Front {
     pub(crate) fn new(config: Arc<Config>, queue: Arc<Queue>) -> Self {
         let arn = HeaderValue::try_from(config.function.arn.to_string())
             .expect("region, account and name were read as letters, digits and hyphens");
-        Self { config, queue, arn }
+        Self { codec: Codec::new(&config), config, queue, arn }
     }
 
     /// Calls the function in the configured form.
-    async fn invoke(&self, id: RequestId, codec: Codec, parts: Parts, body: Incoming) -> Response<Body> {
-        let arrival = self.arrival();
-        let bytes = match self.read(body, &parts, self.config.front.max_event_bytes, &arrival).await {
-            Ok(bytes) => bytes,
-            Err(Unread::TooLarge) => return answer::too_large(id),
-            Err(Unread::Broken) => return answer::incomplete(id),
-            Err(Unread::TooSlow) => return answer::too_slow(id),
+    async fn invoke(&self, id: RequestId, peer: Peer, parts: Parts, body: Incoming) -> Response<Body> {
+        let (codec, arrival) = (&self.codec, self.arrival());
+        let limit = self.config.front.max_event_bytes.min(codec.max_body_bytes());
+        let body = match self.read(body, &parts, limit, &arrival).await {
+            Ok(body) => body,
+            Err(Unread::TooLarge) => return codec.refuse(id, Refusal::TooLarge),
+            Err(Unread::Broken) => return codec.refuse(id, Refusal::Incomplete),
+            Err(Unread::TooSlow) => return codec.refuse(id, Refusal::TooSlow),
         };
-        let context = Context { trace: trace(&parts), ..Context::of(self.arn.clone()) };
-        let event = codec.event(&parts, bytes);
+        let request = Arrived { id, parts, body, time: arrival.time, peer };
+        let (event, context) = codec.event(request, self.arn.clone());
+        let trace = codec.said_trace(&context);
         let wishes = Wishes { stream: self.config.front.streams, log: false };
-        match self.call(Call { id, arrival, event, context, wishes }).await {
+        let mut response = match self.call(Call { id, arrival, event, context, wishes }).await {
             Ok(answer) => codec.answer(id, answer.outcome, self.config.strict).await,
-            Err(Refused::Full) => answer::too_many(id),
-            Err(Refused::Lost) => answer::broken(id),
+            Err(Refused::Full) => codec.refuse(id, Refusal::Full),
+            Err(Refused::Lost) => codec.refuse(id, Refusal::Lost),
+        };
+        if let Some(trace) = trace {
+            response.headers_mut().insert(headers::AMZN_TRACE_ID, trace);
         }
+        response
     }
 
     /// Reads an event of at most `limit` bytes, before the deadline.
@@ -155,7 +167,7 @@ impl Front {
 
     /// Queues an invoke and waits for its answer. A caller that leaves while it waits cancels nothing.
     async fn call(&self, call: Call) -> Result<Answer, Refused> {
-        let Call { id, arrival: Arrival { deadline, expires }, event, context, wishes } = call;
+        let Call { id, arrival: Arrival { deadline, expires, .. }, event, context, wishes } = call;
         let (responder, answer_rx) = Responder::new(wishes);
         let delivery = Delivery { id, deadline, event, context };
         let invocation = Invocation { delivery, expires, responder, asynchronous: false };
@@ -183,7 +195,8 @@ impl Front {
 
     fn arrival(&self) -> Arrival {
         let timeout = self.config.function_timeout;
-        Arrival { deadline: Deadline::after(Timestamp::now(), timeout), expires: Instant::now() + timeout }
+        let time = Timestamp::now();
+        Arrival { time, deadline: Deadline::after(time, timeout), expires: Instant::now() + timeout }
     }
 }
 
@@ -192,9 +205,3 @@ const ANSWER_GRACE: Duration = Duration::from_millis(250);
 
 /// The same where the log is waited for as well: the process is ended and its last output read first.
 const LOG_GRACE: Duration = Duration::from_secs(8);
-
-/// The caller's trace, made fit for the runtime (RT-19).
-fn trace(parts: &Parts) -> Option<HeaderValue> {
-    let header = parts.headers.get(headers::AMZN_TRACE_ID)?.to_str().ok()?;
-    HeaderValue::try_from(TraceId::adopt(header)?.to_string()).ok()
-}

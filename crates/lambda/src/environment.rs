@@ -49,6 +49,13 @@ variables! {
     REQUEST_SIZE_LIMIT = "REQUEST_SIZE_LIMIT", Shim, "6291456 bytes", "Largest request body in megabytes of 10^6; larger ones are answered 413";
     FUNCTION_TTL = "FUNCTION_TTL", Shim, "`AWS_LAMBDA_FUNCTION_TIMEOUT`", "Function timeout: a Go duration (`10s`, `1m30s`) or whole seconds, at most 24 h";
     AWS_LAMBDA_FUNCTION_TIMEOUT = "AWS_LAMBDA_FUNCTION_TIMEOUT", Both, "`300`", "Function timeout in whole seconds, 1 to 900; used where `FUNCTION_TTL` is not set";
+    TM_EVENT_FORMAT = "TM_EVENT_FORMAT", Shim, "`plain`", "What the function gets of an HTTP request, and what it gives back: `plain`, `apigateway-v1` (REST API), `apigateway-v2` (HTTP API), `function-url`, `alb`, `alb-multi-value`; docs/http.md";
+    RESPONSE_FORMAT = "RESPONSE_FORMAT", Both, "-", "aws-custom-runtime's name of it: `API_GATEWAY` is `apigateway-v1`, anything else `plain`. Used where `TM_EVENT_FORMAT` is not set";
+    RESPONSE_WRAPPER = "RESPONSE_WRAPPER", Both, "-", "Older name of `RESPONSE_FORMAT`";
+    EVENT_TYPE = "EVENT_TYPE", Both, "-", "Oldest name of `RESPONSE_FORMAT`";
+    TM_API_STAGE = "TM_API_STAGE", Shim, "`$default`", "Stage of API Gateway events. Any other than `$default` becomes part of their paths, as on AWS";
+    TM_BINARY_MEDIA_TYPES = "TM_BINARY_MEDIA_TYPES", Shim, "-", "Types of request bodies that `apigateway-v1` passes as base64, separated by commas: `image/*`, `*/*`";
+    TM_TRUSTED_PROXIES = "TM_TRUSTED_PROXIES", Shim, "`1`", "Proxies in front that add to `X-Forwarded-For`: the caller's address is the entry that the outermost of them wrote. `0` takes the connection's";
     TM_INVOKE_MODE = "TM_INVOKE_MODE", Shim, "`BUFFERED`", "Answers of HTTP callers: `BUFFERED` sends them whole, `RESPONSE_STREAM` passes on what a streaming runtime sends while it sends it. The Invoke API has a call for each";
     TM_INVOKE_API = "TM_INVOKE_API", Shim, "`on`", "The Lambda Invoke API on the HTTP port: `on` answers for the function's own name, ARN and `function`, `any-name` whatever the name, `off` gives its paths to the function";
     TM_STRICT = "TM_STRICT", Shim, "`false`", "`true` follows AWS also where it hides something: docs/lambda-compatibility.md lists where";

@@ -13,6 +13,7 @@ pub mod error_type;
 pub mod event_stream;
 pub mod function_error;
 pub mod headers;
+pub mod http_event;
 pub mod id;
 pub mod invoke;
 pub mod limits;

@@ -49,3 +49,6 @@ pub const MAX_EVENT_AGE: Duration = Duration::from_secs(21_600);
 
 /// ST-10: the longest prelude of a stream for HTTP callers. AWS's own limit is not known.
 pub const MAX_PRELUDE_BYTES: usize = 1024 * 1024;
+
+/// LM-27: the largest body of a load balancer's request or result.
+pub const MAX_ALB_BYTES: usize = 1024 * 1024;

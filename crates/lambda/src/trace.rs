@@ -27,6 +27,11 @@ impl TraceId {
         }
     }
 
+    /// `Root=…`, which is all that functions behind HTTP see of it.
+    pub fn root(&self) -> String {
+        format!("Root={}", self.root)
+    }
+
     /// Adopts a caller's trace: its root always, its parent where there is one. `None` without a usable root.
     pub fn adopt(header: &str) -> Option<Self> {
         let field = |name: &str| {

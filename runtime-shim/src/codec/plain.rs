@@ -4,17 +4,30 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde::de::IgnoredAny;
-use tm_lambda::{FunctionError, RequestId, headers};
+use tm_lambda::{FunctionError, RequestId, TraceId, headers};
 
+use super::{Arrived, Refusal};
 use crate::front::answer;
 use crate::front::outgoing::Body;
-use crate::invocation::{Event, Outcome, ResultBody};
+use crate::invocation::{Context, Event, Outcome, ResultBody};
 
-/// The event: the body as it is, an empty one too (HT-57).
+/// The event and the caller's trace (RT-19).
+pub(super) fn event(request: Arrived, arn: HeaderValue) -> (Event, Context) {
+    let Arrived { parts, body, .. } = request;
+    let trace = parts.headers.get(headers::AMZN_TRACE_ID).and_then(adopted);
+    (typed(&parts.headers, body), Context { trace, ..Context::of(arn) })
+}
+
+/// A caller's trace, made fit for the runtime.
+fn adopted(header: &HeaderValue) -> Option<HeaderValue> {
+    HeaderValue::try_from(TraceId::adopt(header.to_str().ok()?)?.to_string()).ok()
+}
+
+/// The body as it is, an empty one too (HT-57).
 ///
 /// JSON is called JSON whatever the sender called it (`curl -d` says it is a form). What is not JSON keeps its type, so
 /// that runtimes which look at it hand raw bytes to the function instead of failing on them (RT-23).
-pub(crate) fn event(request: &HeaderMap, body: Bytes) -> Event {
+fn typed(request: &HeaderMap, body: Bytes) -> Event {
     let content_type = if body.is_empty() || is_json(&body) {
         HeaderValue::from_static(headers::JSON)
     } else {
@@ -33,7 +46,7 @@ fn other_type(request: &HeaderMap) -> HeaderValue {
 }
 
 /// The answer. The status says how it went, `X-Amz-Function-Error` that the function is to blame.
-pub(crate) fn answer(id: RequestId, outcome: Outcome) -> Response<Body> {
+pub(super) fn answer(id: RequestId, outcome: Outcome) -> Response<Body> {
     match outcome {
         Outcome::Success(ResultBody::Whole(whole)) => {
             let content_type = type_of(&whole.bytes);
@@ -47,6 +60,17 @@ pub(crate) fn answer(id: RequestId, outcome: Outcome) -> Response<Body> {
         Outcome::Expired(error) => failed(id, StatusCode::GATEWAY_TIMEOUT, &error),
         Outcome::Stopping => answer::stopping(id),
         Outcome::Stopped(_) => blame(answer::stopping(id)),
+    }
+}
+
+/// What the shim says by itself.
+pub(super) fn refuse(id: RequestId, refusal: Refusal) -> Response<Body> {
+    match refusal {
+        Refusal::TooLarge => answer::too_large(id),
+        Refusal::Incomplete => answer::incomplete(id),
+        Refusal::TooSlow => answer::too_slow(id),
+        Refusal::Full => answer::too_many(id),
+        Refusal::Lost => answer::broken(id),
     }
 }
 
@@ -85,7 +109,7 @@ mod tests {
         if let Some(content_type) = content_type {
             request.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
-        let event = event(&request, Bytes::from(body));
+        let event = typed(&request, Bytes::from(body));
         assert_eq!(event.body, body);
         event.content_type.to_str().unwrap().to_owned()
     }

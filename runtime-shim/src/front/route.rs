@@ -5,14 +5,13 @@ use http::request::Parts;
 use tm_lambda::headers;
 use tm_lambda::invoke::Operation;
 
-use crate::codec::Codec;
 use crate::config::{Front, InvokeApi};
 
 /// What is asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     /// The function.
-    Function(Codec),
+    Function,
     /// Whether the shim serves.
     Health,
     /// The Lambda Invoke API (HT-58).
@@ -29,7 +28,7 @@ impl Route {
         } else if config.invoke_api != InvokeApi::Off && Operation::owns(path) {
             Self::InvokeApi
         } else {
-            Self::Function(Codec::Plain)
+            Self::Function
         }
     }
 }
@@ -64,7 +63,7 @@ mod tests {
 
     #[test]
     fn request_lines() {
-        let function = Route::Function(Codec::Plain);
+        let function = Route::Function;
         assert_eq!(route("/", None), function);
         assert_eq!(route("/any/path?x=1", Some(("user-agent", "curl/8"))), function);
         assert_eq!(route("/_/health", None), Route::Health);

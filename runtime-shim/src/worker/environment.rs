@@ -179,6 +179,8 @@ impl Environment {
     /// With `grace` it is asked first. Gives the end of the log where `tail` says so.
     pub(crate) async fn end(mut self, grace: Option<Duration>, lines: String, tail: Tail) -> Option<String> {
         if let Some(grace) = grace {
+            // What it says to the signal comes behind the lines of its last invoke.
+            self.lane.settle().await;
             self.child.terminate();
             let _ = tokio::time::timeout(grace, self.exited()).await;
         }

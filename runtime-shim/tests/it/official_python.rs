@@ -13,7 +13,7 @@ use crate::tools;
 const CLIENT: [&str; 3] = ["awslambdaric==4.2.2", "simplejson==4.3.0", "snapshot-restore-py==1.0.0"];
 
 /// `/var/runtime` of a Python image.
-fn runtime() -> PathBuf {
+pub(crate) fn runtime() -> PathBuf {
     tools::cached("python-awslambdaric-4.2.2", |folder| {
         let pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", "--target"];
         tools::run(Command::new(python()).args(pip).arg(folder).args(CLIENT));

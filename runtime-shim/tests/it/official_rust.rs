@@ -24,9 +24,9 @@ fn function(name: &str) -> PathBuf {
     folder.join(name)
 }
 
-const EXAMPLES: [&str; 2] = ["echo", "stream"];
+const EXAMPLES: [&str; 3] = ["echo", "stream", "web"];
 
-fn setup(name: &str) -> Setup {
+pub(crate) fn setup(name: &str) -> Setup {
     let setup = Setup::empty().env("AWS_LAMBDA_FUNCTION_NAME", "stork");
     std::os::unix::fs::symlink(function(name), setup.path().join("task/bootstrap")).unwrap();
     setup

@@ -35,10 +35,10 @@ fn every_mistake_is_reported_at_once() {
     assert_eq!(output.status.code(), Some(64));
     insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap(), @r"
     error: FUNCTION_TTL=`soon`: expected a duration such as `10s`, `1m30s` or `500ms`, or a whole number of seconds
+    error: AWS_LAMBDA_FUNCTION_MEMORY_SIZE=`much`: expected a whole number from 1 to 1073741824
     error: PORT=`eighty`: expected a port from 0 to 65535
     error: REQUEST_SIZE_LIMIT=`-1`: expected a whole number from 1 to 100000
     error: INVOKER_COUNT=`0`: expected a whole number from 1 to 1000
-    error: AWS_LAMBDA_FUNCTION_MEMORY_SIZE=`much`: expected a whole number from 1 to 1073741824
     hint: docs/environment.md lists all variables
     ");
 }
