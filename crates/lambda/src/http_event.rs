@@ -13,6 +13,7 @@ mod v2;
 use bytes::Bytes;
 use http::StatusCode;
 
+pub(crate) use answer::compact;
 pub use answer::{BadResult, HttpAnswer};
 pub use request::{Api, HttpRequest};
 

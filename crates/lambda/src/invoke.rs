@@ -9,6 +9,7 @@ mod operation;
 mod target;
 
 pub use client_context::client_context;
+pub(crate) use client_context::header_safe;
 pub use error::InvokeError;
 pub use operation::{InvocationType, LogType, Operation, tenant_id};
 pub use target::{Qualifier, Target};

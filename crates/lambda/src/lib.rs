@@ -5,6 +5,7 @@
 
 pub mod api_error;
 pub mod arn;
+pub mod cloud_event;
 pub mod deadline;
 pub mod duration;
 mod duration_text;

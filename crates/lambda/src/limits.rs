@@ -52,3 +52,7 @@ pub const MAX_PRELUDE_BYTES: usize = 1024 * 1024;
 
 /// LM-27: the largest body of a load balancer's request or result.
 pub const MAX_ALB_BYTES: usize = 1024 * 1024;
+
+/// The largest set of CloudEvents attributes: they travel in a header of the Runtime API, and clients read lines of about
+/// 100 KB.
+pub const MAX_CLOUD_EVENT_ATTRIBUTES: usize = 64 * 1024;

@@ -123,7 +123,7 @@ pub(super) fn body(text: &str, fields: &Map<String, Value>) -> Result<Bytes, Bad
 }
 
 /// JSON without the white space between its tokens.
-pub(super) fn compact(json: &[u8]) -> Vec<u8> {
+pub(crate) fn compact(json: &[u8]) -> Vec<u8> {
     let (mut compact, mut in_string, mut escaped) = (Vec::with_capacity(json.len()), false, false);
     for &byte in json {
         if !in_string && byte.is_ascii_whitespace() {
