@@ -11,6 +11,7 @@ mod dns;
 mod down;
 mod images;
 mod kubeconfig;
+mod languages;
 mod manifests;
 mod network;
 mod node;
@@ -41,7 +42,13 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Action {
     /// Bring the cluster up; running it again is fine
-    Up,
+    Up {
+        /// Leave the language images out
+        #[arg(long)]
+        no_images: bool,
+    },
+    /// Make the language images and name them for the Tasks
+    Images,
     /// Take the cluster down and prove that nothing is left
     Down,
     /// Say how the cluster is; fails unless all is well
@@ -70,7 +77,13 @@ fn main() -> ExitCode {
 async fn act(action: Action) -> Result<ExitCode> {
     let settings = Settings::from_environment()?;
     match action {
-        Action::Up => up::up(&settings).await?,
+        Action::Up { no_images } => up::up(&settings, !no_images).await?,
+        Action::Images => {
+            is_up(&settings)?;
+            let client = kubeconfig::client(&settings).await?;
+            say::Stages::new().run("language images", languages::provide(&settings, &client)).await?;
+            languages::say_params();
+        }
         Action::Down => down::down(&settings).await?,
         Action::Status => {
             is_up(&settings)?;

