@@ -90,6 +90,9 @@ pub enum OpenError {
     /// The store cannot be opened.
     #[error("cannot open the engine's store")]
     Store(#[from] OpenStoreError),
+    /// The thread that opened it came to a bad end.
+    #[error("the store was not opened to the end")]
+    Ended(#[from] tokio::task::JoinError),
     /// The objects every cluster has cannot be written.
     #[error("cannot write the first objects")]
     Bootstrap(#[from] WriteError),
@@ -110,7 +113,8 @@ impl Api {
     /// # Errors
     /// [`OpenError`] when the state cannot be read or written.
     pub async fn open(options: Options) -> Result<Self, OpenError> {
-        let store = open_store(&options.state_dir)?;
+        // On a thread of its own: it waits for the disk.
+        let store = tokio::task::spawn_blocking(move || open_store(&options.state_dir)).await??;
         bootstrap::run(&store).await?;
         let inner = Inner {
             store,

@@ -8,7 +8,14 @@ mod publish;
 mod runners;
 mod settings;
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    ffi::OsString,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::Parser;
 use fs_err as fs;
@@ -217,17 +224,30 @@ impl Engine {
         listeners: Listeners,
         running: &Running,
     ) -> Result<Self, EngineError> {
-        let options = api::Options { state_dir: paths.state.clone() };
-        let state = |source| EngineError::State { folder: paths.state.clone(), source };
-        let api = Api::open(options).await.map_err(state)?;
         binaries::link(paths).map_err(|error| EngineError::Paths(PathsError::Create(error)))?;
-        let storage = Storage::open(paths.registry())?;
+        // None of these needs another, and all wait for the disk or for other processes.
+        let (api, storage, access, process, ()) = tokio::try_join!(
+            open_api(paths),
+            blocking({
+                let folder = paths.registry();
+                move || Ok(Storage::open(folder)?)
+            }),
+            blocking({
+                let (paths, running) = (paths.clone(), running.clone());
+                move || kubectl::open(&paths, &running)
+            }),
+            runners::process(settings, paths),
+            blocking({
+                let pods = paths.pods();
+                move || Ok(sweep(&pods))
+            }),
+        )?;
         let client = api.client("default");
         // Its tasks end with this function when something below fails.
         let (mut intake, mut node, mut served) = (Stage::default(), Stage::default(), Stage::default());
         let registry = listeners.registry;
         intake.run(|stop| serve_registry(storage.clone(), registry, stop));
-        let chosen = runners::choose(settings, paths, running, &storage).await?;
+        let chosen = runners::choose(settings, paths, running, &storage, process).await?;
         publish::write(&client, running, &settings.domain, chosen.images)
             .await
             .map_err(|e| EngineError::Publish(Box::new(e)))?;
@@ -254,7 +274,6 @@ impl Engine {
 
         node.run(|stop| kubelet.run(stop));
         served.run(|stop| serve_api(api.clone(), listeners.socket, stop));
-        let access = kubectl::open(paths, running)?;
         served.run(|stop| kubectl::serve(api.clone(), listeners.api, access, stop));
         intake.run(|stop| controllers::run(Arc::new(context), wishes, stop));
         intake.run(|stop| Arc::clone(&autoscaler).run(stop));
@@ -292,6 +311,27 @@ impl Stage {
         if timeout(STOP_LIMIT, all).await.is_err() {
             tracing::error!(what, "tasks did not end in time");
         }
+    }
+}
+
+async fn open_api(paths: &Paths) -> Result<Api, EngineError> {
+    let options = api::Options { state_dir: paths.state.clone() };
+    Api::open(options).await.map_err(|source| EngineError::State { folder: paths.state.clone(), source })
+}
+
+/// Runs what blocks beside everything else.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, EngineError> {
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.map_err(|error| EngineError::Runtime(std::io::Error::other(error)))?
+}
+
+/// Ends what an engine that was killed left. Nothing of this engine's runs yet.
+fn sweep(pods: &Path) {
+    let left = crate::sandbox::sweep(pods);
+    if left > 0 {
+        tracing::info!(left, "ended what was left of an earlier engine's containers");
     }
 }
 

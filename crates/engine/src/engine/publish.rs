@@ -25,9 +25,13 @@ pub(super) async fn write(
         "host: \"{address}\"\nhostFromClusterNetwork: \"{address}\"\nhostFromContainerRuntime: \"{ENGINE_REGISTRY}\"\n",
         address = running.registry,
     );
-    apply(client, NAMESPACE, REGISTRY_HOSTING, [(REGISTRY_HOSTING_KEY.to_owned(), hosting)]).await?;
-    apply(client, NAMESPACE, TM_CONFIG, images).await?;
-    apply(client, DOMAIN.0, DOMAIN.1, [(domain.to_owned(), String::new())]).await
+    // Together: one transaction of the store.
+    tokio::try_join!(
+        apply(client, NAMESPACE, REGISTRY_HOSTING, [(REGISTRY_HOSTING_KEY.to_owned(), hosting)]),
+        apply(client, NAMESPACE, TM_CONFIG, images),
+        apply(client, DOMAIN.0, DOMAIN.1, [(domain.to_owned(), String::new())]),
+    )
+    .map(drop)
 }
 
 async fn apply(

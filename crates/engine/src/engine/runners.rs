@@ -29,30 +29,37 @@ pub(super) struct Chosen {
     pub(super) images: BTreeMap<String, String>,
 }
 
-/// Makes the runner. The engine's registry must be answering: Docker pushes the base image into it.
+/// The process runner, when it is asked for. Finding out what the kernel allows takes two programs' starts, so it is begun
+/// before what needs the answer.
+pub(super) async fn process(
+    settings: &Settings,
+    paths: &Paths,
+) -> Result<Option<ProcessRunner>, EngineError> {
+    if settings.runner != RunnerKind::Process {
+        return Ok(None);
+    }
+    let masked = vec![paths.state.clone(), paths.runtime.clone()];
+    let exe = "/proc/self/exe".into();
+    Ok(Some(ProcessRunner::choose(settings.isolation, exe, masked, &paths.pods()).await?))
+}
+
+/// Makes the runner, if it is not `process`. The engine's registry must be answering: Docker pushes the base image into it.
 pub(super) async fn choose(
     settings: &Settings,
     paths: &Paths,
     running: &Running,
     storage: &Storage,
+    process: Option<ProcessRunner>,
 ) -> Result<Chosen, EngineError> {
-    match settings.runner {
-        RunnerKind::Process => {
-            let masked = vec![paths.state.clone(), paths.runtime.clone()];
-            let runner =
-                ProcessRunner::choose(settings.isolation, "/proc/self/exe".into(), masked, &paths.pods())
-                    .await?;
-            Ok(Chosen { runner: Arc::new(runner), images: all(HOST_IMAGE) })
-        }
-        RunnerKind::Docker => {
-            let runner = DockerRunner::connect(&paths.state, running.registry).await?;
-            let images = match &settings.docker_base_image {
-                Some(base) => all(&runner.publish_base(base, storage).await?),
-                None => BTreeMap::from([(BUILDER_IMAGE.into(), DOCKER_BUILDER.into())]),
-            };
-            Ok(Chosen { runner: Arc::new(runner), images })
-        }
+    if let Some(runner) = process {
+        return Ok(Chosen { runner: Arc::new(runner), images: all(HOST_IMAGE) });
     }
+    let runner = DockerRunner::connect(&paths.state, running.registry).await?;
+    let images = match &settings.docker_base_image {
+        Some(base) => all(&runner.publish_base(base, storage).await?),
+        None => BTreeMap::from([(BUILDER_IMAGE.into(), DOCKER_BUILDER.into())]),
+    };
+    Ok(Chosen { runner: Arc::new(runner), images })
 }
 
 fn all(image: &str) -> BTreeMap<String, String> {

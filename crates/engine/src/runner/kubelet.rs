@@ -228,10 +228,6 @@ impl Kubelet {
     /// When the pods cannot be listed or changed.
     pub async fn recover(&self) -> Result<(), kube::Error> {
         self.runner.tidy().await;
-        let left = crate::sandbox::sweep(&self.paths.pods());
-        if left > 0 {
-            tracing::info!(left, "ended what was left of an earlier engine's containers");
-        }
         let pods = Api::<Pod>::all(self.client.clone()).list(&kube::api::ListParams::default()).await?;
         let mut known: HashSet<String> = pods.iter().filter_map(ResourceExt::uid).collect();
         for pod in pods.iter().filter(|pod| was_running(pod)) {
