@@ -3,7 +3,7 @@
 use std::{
     io::Write,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Output, Stdio},
 };
 
@@ -161,16 +161,4 @@ pub(crate) fn text(output: &Output) -> String {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     )
-}
-
-/// Whether a tool is there; says so when it is not, and fails where everything must be.
-pub(crate) fn has(tool: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|dir: PathBuf| Path::new(&dir).join(tool).is_file());
-    if !found {
-        // Past the capture of the test runner: a skip must not go unnoticed.
-        drop(std::io::Write::write_all(&mut std::io::stderr(), format!("SKIPPED: no {tool}\n").as_bytes()));
-        assert!(std::env::var_os("TM_TEST_REQUIRE_ALL").is_none(), "{tool} is missing");
-    }
-    found
 }

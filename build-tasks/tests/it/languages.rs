@@ -1,8 +1,9 @@
 //! Each language with its own tools, from source to unpacked image.
 
 use fs_err as fs;
+use tm_testkit::tools::has;
 
-use crate::fixture::{Registry, Workspace, binary, has, text};
+use crate::fixture::{Registry, Workspace, binary, text};
 
 const PYTHON: &str = "import json\n\ndef handler(event, context):\n    return {'hello': event['name']}\n";
 

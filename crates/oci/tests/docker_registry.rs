@@ -41,7 +41,7 @@ impl DockerRegistry {
     /// Nothing when the programs are not installed.
     async fn start(tls: bool) -> Option<Self> {
         for program in ["docker-registry", "htpasswd"] {
-            if !has(program) {
+            if !tm_testkit::tools::has(program) {
                 return None;
             }
         }
@@ -81,20 +81,6 @@ impl DockerRegistry {
     fn image(&self, name: &str) -> Reference {
         format!("{}/{name}", self.host).parse().unwrap()
     }
-}
-
-fn has(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
-    if !found {
-        // Past the capture of the test runner: a skip must not go unnoticed.
-        drop(std::io::Write::write_all(
-            &mut std::io::stderr(),
-            format!("SKIPPED: no {program}\n").as_bytes(),
-        ));
-        assert!(std::env::var_os("TM_TEST_REQUIRE_ALL").is_none(), "{program} is missing");
-    }
-    found
 }
 
 fn write_config(dir: &Path, port: u16, tls: bool) {

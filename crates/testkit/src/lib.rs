@@ -1,6 +1,11 @@
 //! Test harness: boots the engine, the shim and functions; wait_for; snapshot filters.
+//!
+//! Without the feature `machine` only [`tools`] is there, which needs nothing: for crates below the engine.
 
+#[cfg(feature = "machine")]
 pub mod api_server;
+#[cfg(feature = "machine")]
 pub mod fake_node;
+#[cfg(feature = "machine")]
 pub mod machine;
 pub mod tools;

@@ -19,6 +19,15 @@ pub fn find(program: &str) -> Option<PathBuf> {
     found
 }
 
+/// Whether a program is there; without it the test says so and is skipped.
+///
+/// # Panics
+/// As [`find`].
+#[must_use]
+pub fn has(program: &str) -> bool {
+    find(program).is_some()
+}
+
 /// Says loudly that a test did not run.
 ///
 /// # Panics
@@ -30,6 +39,7 @@ pub fn skip(why: &str) {
 }
 
 /// Chooses the process's TLS provider, which clients made without one want.
+#[cfg(feature = "machine")]
 pub fn install_tls() {
     // The second caller finds it done.
     drop(rustls::crypto::ring::default_provider().install_default());

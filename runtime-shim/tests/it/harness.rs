@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -265,20 +264,4 @@ pub(crate) fn act(what: &str, more: &[(&str, &str)]) -> String {
         write!(text, ",\"{name}\":\"{value}\"").unwrap();
     }
     text + "}"
-}
-
-/// Whether a tool is there. If not, the test is skipped.
-pub(crate) fn has(tool: &str) -> bool {
-    let found = Command::new(tool).arg("version").output().is_ok();
-    if !found {
-        skip(tool);
-    }
-    found
-}
-
-/// Says loudly that something cannot be tested here, and fails where everything must be.
-pub(crate) fn skip(what: &str) {
-    // Past the capture of the test runner: a skip must not go unnoticed.
-    let _ = std::io::stderr().write_all(format!("SKIPPED: no {what}\n").as_bytes());
-    assert!(std::env::var_os("TM_TEST_REQUIRE_ALL").is_none(), "{what} needed with TM_TEST_REQUIRE_ALL");
 }

@@ -4,8 +4,9 @@ use std::io::Read as _;
 use std::net::TcpStream;
 
 use nix::sys::signal::Signal;
+use tm_testkit::tools::skip;
 
-use crate::harness::{Setup, act, alive, skip, wait_for};
+use crate::harness::{Setup, act, alive, wait_for};
 
 #[test]
 fn a_running_invoke_finishes_after_sigterm() {
@@ -218,7 +219,7 @@ fn can_unshare() -> bool {
         std::process::Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).status();
     let can = made.is_ok_and(|status| status.success());
     if !can {
-        skip("PID namespaces");
+        skip("no PID namespaces");
     }
     can
 }

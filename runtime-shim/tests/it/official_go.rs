@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::json;
+use tm_testkit::tools::has;
 
-use crate::harness::{Setup, Shim, has};
+use crate::harness::{Setup, Shim};
 use crate::official_boto3::boto3;
 use crate::tools;
 
