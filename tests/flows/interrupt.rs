@@ -127,8 +127,8 @@ async fn while_building() -> Result<()> {
 async fn while_waiting_for_ready() -> Result<()> {
     let machine = machine();
     let source = shell_function(&machine, "source", "echo 1").display().to_string();
-    // The shim listens where nobody looks for it, so the service never becomes ready.
-    let never = ["-e", "TM_BIND_ADDRESS=127.0.0.9"];
+    // The shim refuses that and ends, so the service never becomes ready.
+    let never = ["-e", "INVOKER_COUNT=none"];
     let args = ["deploy", "service", "a", "-f", &source, "--wait", never[0], never[1]];
     let ran = interrupted_at(&machine, "Waiting for service \"a\" ready state", &args).await?;
     says(&ran, "goes on starting");

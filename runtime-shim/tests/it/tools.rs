@@ -24,6 +24,11 @@ pub(crate) fn cached(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
 
 /// Runs a command that must succeed.
 pub(crate) fn run(command: &mut Command) {
+    output(command);
+}
+
+/// The same; what it says on stdout.
+pub(crate) fn output(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(
         output.status.success(),
@@ -32,6 +37,7 @@ pub(crate) fn run(command: &mut Command) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// A file of the repository.
