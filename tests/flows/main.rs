@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod deploy;
+mod events;
 mod examples;
 mod hardening;
 mod interrupt;

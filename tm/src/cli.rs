@@ -86,8 +86,10 @@ pub(crate) enum Command {
     #[command(visible_alias = "create", subcommand)]
     Deploy(Deploy),
     /// Show objects: a table, or one object whole
-    #[command(visible_aliases = ["list", "describe"])]
+    #[command(visible_alias = "list")]
     Get(Objects),
+    /// Show one object whole, how it is isolated and what happened to it
+    Describe(Objects),
     /// Delete an object
     Delete(Delete),
     /// Print the log of a service

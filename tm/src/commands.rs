@@ -4,6 +4,7 @@ mod completion;
 mod delete;
 mod deploy_service;
 mod deploy_task;
+mod describe;
 mod doctor;
 mod get;
 mod local;
@@ -95,6 +96,7 @@ async fn story(command: Command, session: Session) -> Result<()> {
         Command::Deploy(Deploy::Service(args)) => Box::pin(deploy_service::run(*args, session)).await,
         Command::Deploy(Deploy::Task(args)) => interrupt.guard(deploy_task::run(args, session)).await,
         Command::Get(args) => interrupt.guard(get::run(args, session)).await,
+        Command::Describe(args) => interrupt.guard(Box::pin(describe::run(args, session))).await,
         Command::Delete(args) => interrupt.guard(delete::run(args, session)).await,
         Command::Logs(args) => interrupt.guard(Box::pin(logs::run(args, session))).await,
         Command::Set(Set::RegistryAuth(args)) => interrupt.guard(registry_auth::run(args, session)).await,

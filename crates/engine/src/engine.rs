@@ -4,6 +4,7 @@
 mod binaries;
 mod kubectl;
 mod lock;
+mod log;
 mod publish;
 mod runners;
 mod settings;
@@ -35,10 +36,17 @@ use crate::{
     api::{self, Api, OpenError, User},
     autoscaler::Autoscaler,
     controllers::{self, Context, Domain},
+    events,
     ingress::{Ingress, Table, follow},
     paths::{Paths, PathsError},
     registry::{self, Storage, StorageError},
-    runner::{collect, docker::DockerError, image::ImageStore, kubelet::Kubelet, process::IsolationError},
+    runner::{
+        collect,
+        docker::DockerError,
+        image::ImageStore,
+        kubelet::{Kubelet, Parts},
+        process::IsolationError,
+    },
 };
 
 /// Threads of the engine: it waits far more than it computes.
@@ -107,7 +115,12 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     };
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("TM_LOG").unwrap_or_else(|_| "info,kube=warn".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+    match Paths::from_env() {
+        Ok(paths) => logs.with_writer(log::Log::to(paths.log())).init(),
+        // It is said below why there are no folders.
+        Err(_) => logs.with_writer(std::io::stderr).init(),
+    }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build();
     let result = match runtime {
@@ -204,6 +217,7 @@ struct Engine {
     api: Api,
     intake: Stage,
     node: Stage,
+    events: Stage,
     listeners: Stage,
     isolation: String,
 }
@@ -239,7 +253,10 @@ impl Engine {
             runners::process(settings, paths),
             blocking({
                 let pods = paths.pods();
-                move || Ok(sweep(&pods))
+                move || {
+                    sweep(&pods);
+                    Ok(())
+                }
             }),
         )?;
         let client = api.client("default");
@@ -248,13 +265,18 @@ impl Engine {
         let registry = listeners.registry;
         intake.run(|stop| serve_registry(storage.clone(), registry, stop));
         let chosen = runners::choose(settings, paths, running, &storage, process).await?;
-        publish::write(&client, running, &settings.domain, chosen.images)
+        let kind = chosen.runner.isolation_kind();
+        publish::write(&client, running, &settings.domain, chosen.images, kind)
             .await
             .map_err(|e| EngineError::Publish(Box::new(e)))?;
         let images = Arc::new(ImageStore::new(storage.clone(), paths.layers(), client.clone()));
         images.add_own_address(running.registry.to_string());
         let isolation = chosen.runner.isolation();
-        let kubelet = Kubelet::new(client.clone(), chosen.runner, Arc::clone(&images), paths.clone())
+        let (recorder, writer) = events::recorder();
+        let mut told = Stage::default();
+        told.run(|stop| writer.run(client.clone(), stop));
+        let parts = Parts { runner: chosen.runner, images: Arc::clone(&images), events: recorder.clone() };
+        let kubelet = Kubelet::new(client.clone(), parts, paths.clone())
             .map_err(|error| EngineError::Paths(PathsError::Create(error)))?;
         api.set_node(Arc::clone(&kubelet) as _);
         let tidied = |error| EngineError::Publish(Box::new(error));
@@ -268,6 +290,7 @@ impl Engine {
             client: client.clone(),
             images,
             autoscaler: Arc::clone(&autoscaler),
+            events: recorder,
             domain,
             began: jiff::Timestamp::now(),
         };
@@ -280,13 +303,14 @@ impl Engine {
         intake.run(|stop| follow(client, Arc::clone(&table), Arc::clone(&autoscaler), stop));
         let ingress = Ingress::new(table, autoscaler);
         intake.run(|stop| ingress.serve(Listener::Tcp(listeners.functions), stop));
-        Ok(Self { api, intake, node, listeners: served, isolation })
+        Ok(Self { api, intake, node, events: told, listeners: served, isolation })
     }
 
     async fn stop(mut self) {
         tracing::info!("the engine stops");
         self.intake.end("intake").await;
         self.node.end("node").await;
+        self.events.end("events").await;
         // Ends watches and execs, which would keep the listeners from draining.
         if timeout(STOP_LIMIT, self.api.stop()).await.is_err() {
             tracing::error!("the API did not end in time");

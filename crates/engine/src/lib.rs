@@ -4,6 +4,7 @@ pub mod api;
 pub mod autoscaler;
 pub mod controllers;
 pub mod engine;
+pub mod events;
 pub mod ingress;
 pub mod kubeconfig;
 pub mod node;

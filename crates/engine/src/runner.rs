@@ -17,11 +17,25 @@ mod volumes;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use crate::{
     node::{ContainerRef, ExecSession, NodeError},
     sandbox::Mount,
 };
+
+/// How long the tasks of ended containers may take to end.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// Waits until the tasks of containers have ended. Others may be begun afterwards.
+async fn drained(tasks: &TaskTracker) {
+    tasks.close();
+    if timeout(DRAIN_LIMIT, tasks.wait()).await.is_err() {
+        tracing::warn!(left = tasks.len(), "tasks of containers did not end in time");
+    }
+    tasks.reopen();
+}
 
 /// A container to be started. Everything is resolved: image there, volumes on disk, environment complete.
 #[derive(Clone, Debug)]
@@ -92,8 +106,11 @@ pub struct ImageRequest<'a> {
 
 /// Starts containers.
 pub trait Runner: Send + Sync + 'static {
-    /// What `tm describe` shows: how containers are kept apart.
+    /// What `tm local status` shows: how containers are kept apart, and why.
     fn isolation(&self) -> String;
+
+    /// The same in a word, for pods' annotations.
+    fn isolation_kind(&self) -> &'static str;
 
     /// Gets an image ready to be started: on disk, or wherever this runner wants it.
     ///
@@ -112,7 +129,7 @@ pub trait Runner: Send + Sync + 'static {
     fn start(&self, spec: ContainerSpec) -> BoxFuture<'_, Result<Arc<dyn Container>, StartError>>;
 
     /// Removes containers that are nobody's any more: those of an engine that was killed, and at the engine's own end
-    /// what could not be stopped.
+    /// what could not be stopped. Tasks of containers have ended when this returns, or had their time.
     fn tidy(&self) -> BoxFuture<'_, ()>;
 }
 

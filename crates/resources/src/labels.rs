@@ -22,6 +22,8 @@ pub mod serving {
     pub const ROUTING_STATE: &str = "serving.knative.dev/routingState";
     /// How long a Revision may take to become ready, a Go duration.
     pub const PROGRESS_DEADLINE: &str = "serving.knative.dev/progress-deadline";
+    /// When the routing state changed last.
+    pub const ROUTING_STATE_MODIFIED: &str = "serving.knative.dev/routingStateModified";
     /// `true` keeps an old Revision from being collected.
     pub const NO_GC: &str = "serving.knative.dev/no-gc";
     /// User that made the object; immutable.
@@ -72,6 +74,8 @@ pub mod tm {
     pub const SOURCE_DIGEST: &str = "tm.dev/source-digest";
     /// Name of the runtime that built an image, on a revision template.
     pub const RUNTIME: &str = "tm.dev/runtime";
+    /// How containers are kept apart (`namespaces`, `plain`, `docker`), on pods and nodes of the embedded engine.
+    pub const ISOLATION: &str = "tm.local/isolation";
     /// Field manager of tm's server-side apply.
     pub const FIELD_MANAGER: &str = "tm";
 }

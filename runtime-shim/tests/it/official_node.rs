@@ -70,6 +70,10 @@ exports.streamBreaks = awslambda.streamifyResponse(async (event, stream) => {
 });
 ";
 
+fn can_compare() -> bool {
+    ["node", "npm"].iter().chain(&COMPILERS).all(|tool| has(tool))
+}
+
 /// The published client, compiled for the Node.js that is here.
 fn published() -> PathBuf {
     let abi = tools::output(Command::new("node").args(["-p", "process.versions.modules"]));
@@ -145,7 +149,7 @@ fn comparable(answer: &Response) -> Value {
 }
 
 fn assert_same(handlers: &[&str]) {
-    if !["node", "npm"].iter().chain(&COMPILERS).all(|tool| has(tool)) {
+    if !can_compare() {
         return;
     }
     for handler in handlers {
@@ -215,7 +219,7 @@ fn streams() {
 /// an error of the invoke under ours, and an empty stream that failed under theirs.)
 #[test]
 fn streams_reach_sdks() {
-    if !(has("node") && has("npm")) {
+    if !can_compare() {
         return;
     }
     let program = r#"

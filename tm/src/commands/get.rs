@@ -104,7 +104,7 @@ fn age(object: &DynamicObject) -> String {
 }
 
 /// `5s`, `3m`, `2h`, `4d`: the largest unit, as kubectl's ages.
-fn human_age(then: Timestamp, now: Timestamp) -> String {
+pub(super) fn human_age(then: Timestamp, now: Timestamp) -> String {
     let rounded = (now - then).round(SpanRound::new().largest(Unit::Hour).smallest(Unit::Second));
     let Ok(span) = rounded else { return String::new() };
     match (i64::from(span.get_hours()), span.get_minutes(), span.get_seconds()) {

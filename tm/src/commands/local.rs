@@ -1,9 +1,6 @@
 //! `tm local start|stop|status|logs`.
 
-use std::{
-    io::{Read, Seek, SeekFrom},
-    time::Duration,
-};
+use std::{io::Read, time::Duration};
 
 use anyhow::{Context, Result};
 use fs_err as fs;
@@ -77,16 +74,12 @@ fn show(running: &Running, session: &Session) -> Result<()> {
 }
 
 async fn logs(paths: &Paths, args: &LocalLogs, session: &Session) -> Result<()> {
-    let file = fs::File::open(paths.log())
+    let mut file = fs::File::open(paths.log())
         .context("there is no log yet")
         .hint("`tm local start` starts the engine")?;
-    let mut file = file;
-    let mut position = 0;
     loop {
-        file.seek(SeekFrom::Start(position))?;
         let mut chunk = Vec::new();
         (&mut file).take(1 << 20).read_to_end(&mut chunk)?;
-        position += chunk.len() as u64;
         if session.printer.raw(&chunk).is_err() {
             return Ok(());
         }
@@ -95,6 +88,17 @@ async fn logs(paths: &Paths, args: &LocalLogs, session: &Session) -> Result<()> 
                 return Ok(());
             }
             sleep(LOOK).await;
+            if let Some(fresh) = begun_anew(&file, paths) {
+                file = fresh;
+            }
         }
     }
+}
+
+/// The file that has taken the log's place since `file` was opened.
+fn begun_anew(file: &fs::File, paths: &Paths) -> Option<fs::File> {
+    use std::os::unix::fs::MetadataExt;
+    let fresh = fs::File::open(paths.log()).ok()?;
+    let inode = |file: &fs::File| file.metadata().map(|data| data.ino()).ok();
+    (inode(&fresh) != inode(file)).then_some(fresh)
 }

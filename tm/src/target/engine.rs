@@ -143,6 +143,8 @@ fn flags(settings: &LocalStart) -> Vec<String> {
 fn last_error(paths: &Paths, begin: u64) -> String {
     let read = || -> std::io::Result<String> {
         let mut file = fs::File::open(paths.log())?;
+        // It is shorter when the engine began it anew.
+        let begin = if file.metadata()?.len() < begin { 0 } else { begin };
         file.seek(SeekFrom::Start(begin))?;
         let mut text = String::new();
         file.take(1 << 20).read_to_string(&mut text)?;

@@ -1,4 +1,6 @@
-//! Configuration: makes a Revision of each generation of its template and says which one is ready.
+//! Configuration: makes a Revision of each generation of its template, says which one is ready, and lets old ones go.
+
+pub(super) mod retention;
 
 use std::sync::Arc;
 
@@ -15,6 +17,10 @@ use tm_resources::{
 };
 
 use super::{Context, ReconcileError, context::owned_by};
+use crate::events::Teller;
+
+/// Who tells what happens to Configurations.
+const TELLER: Teller = Teller::Serving("configuration");
 
 /// One look at a Configuration.
 pub(super) async fn reconcile(
@@ -30,12 +36,34 @@ pub(super) async fn reconcile(
         Some(revision) => revision,
         None => match revisions.create(&PostParams::default(), &revision_of(&configuration, &name)).await {
             Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => revisions.get(&name).await?,
-            created => created?,
+            created => {
+                let message = format!("Created Revision \"{name}\"");
+                context.events.note(&*configuration, TELLER, "Created", message);
+                created?
+            }
         },
     };
     let status = status_of(&configuration, &revision);
     context.write_status(&*configuration, configuration.status.as_ref(), &status).await?;
+    tell(&configuration, &revision, &status, &context);
+    retention::collect(&configuration, &status, &context).await?;
     Ok(Action::await_change())
+}
+
+/// Says, once, that a Revision became ready (Knative's configuration controller, its words).
+fn tell(configuration: &Configuration, revision: &Revision, status: &ConfigurationStatus, context: &Context) {
+    let before = configuration.status.as_ref().and_then(|status| status.latest_ready_revision_name.as_ref());
+    let Some(ready) = status.latest_ready_revision_name.as_ref().filter(|ready| Some(*ready) != before)
+    else {
+        return;
+    };
+    if before.is_none() {
+        context.events.note(configuration, TELLER, "ConfigurationReady", "Configuration becomes ready");
+    }
+    let message = format!("LatestReadyRevisionName updated to \"{ready}\"");
+    context.events.note(configuration, TELLER, "LatestReadyUpdate", message);
+    let message = "Revision becomes ready upon all resources being ready";
+    context.events.note(revision, Teller::Serving("revision"), "RevisionReady", message);
 }
 
 /// The name the template gives, else `NAME-00001` by generation.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tm_resources::Condition;
 
 use super::ReconcileError;
-use crate::{autoscaler::Autoscaler, runner::image::ImageStore};
+use crate::{autoscaler::Autoscaler, events::Recorder, runner::image::ImageStore};
 
 /// Field manager of the controllers' writes.
 const MANAGER: &str = "tm-engine";
@@ -25,6 +25,8 @@ pub struct Context {
     pub images: Arc<ImageStore>,
     /// Says how many pods a Revision should have.
     pub autoscaler: Arc<Autoscaler>,
+    /// Takes what users want to know.
+    pub events: Recorder,
     /// What addresses of functions look like.
     pub domain: Domain,
     /// When this engine began: deadlines do not run while there is none.

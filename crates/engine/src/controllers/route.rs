@@ -2,7 +2,13 @@
 
 use std::sync::Arc;
 
-use kube::{Api, ResourceExt, runtime::controller::Action, runtime::reflector::ObjectRef};
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+    runtime::{controller::Action, reflector::ObjectRef},
+};
+use serde_json::json;
 use tm_resources::{
     Condition, ConditionStatus,
     condition::find,
@@ -10,7 +16,7 @@ use tm_resources::{
     serving::{Addressable, Configuration, Revision, Route, RouteStatus, TrafficTarget},
 };
 
-use super::{Context, ReconcileError, service::summary};
+use super::{Context, ReconcileError, configuration::retention::RESERVE, service::summary};
 
 /// The Route that may send to a Configuration: the one of the same name (a Service's).
 pub(super) fn of_configuration(configuration: Configuration) -> Option<ObjectRef<Route>> {
@@ -44,7 +50,39 @@ pub(super) async fn reconcile(route: Arc<Route>, context: Arc<Context>) -> Resul
     }
     let status = status_of(&route, traffic, missing, &context);
     context.write_status(&*route, route.status.as_ref(), &status).await?;
+    label(&route, &status, &context).await?;
     Ok(Action::await_change())
+}
+
+/// Says on each ready Revision of the Route's Service whether the Route names it, and since when (Knative's labeler): what
+/// no Route names grows old and goes some day.
+async fn label(route: &Route, status: &RouteStatus, context: &Context) -> Result<(), ReconcileError> {
+    let named = |name: &str| {
+        let mut targets = route.spec.traffic.iter().chain(&status.traffic);
+        targets.any(|target| target.revision_name.as_deref() == Some(name))
+    };
+    let revisions: Api<Revision> = context.beside(route);
+    let selector = format!("{}={}", labels::serving::SERVICE, route.name_any());
+    for revision in revisions.list(&ListParams::default().labels(&selector)).await? {
+        let name = revision.name_any();
+        let state = if named(&name) { "active" } else { RESERVE };
+        let known = revision.labels().get(labels::serving::ROUTING_STATE).map(String::as_str);
+        // One that is not ready yet is about to be named.
+        if known == Some(state) || state == RESERVE && not_ready(&name, Some(&revision)).is_some() {
+            continue;
+        }
+        let now = format!("{:.0}", Timestamp::now());
+        let metadata = json!({
+            "labels": {labels::serving::ROUTING_STATE: state},
+            "annotations": {labels::serving::ROUTING_STATE_MODIFIED: now},
+        });
+        let patch = Patch::Merge(json!({"metadata": metadata}));
+        match revisions.patch(&name, &PatchParams::default(), &patch).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            result => drop(result?),
+        }
+    }
+    Ok(())
 }
 
 async fn resolve(

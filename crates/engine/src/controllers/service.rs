@@ -1,8 +1,11 @@
 //! Service: keeps a Configuration and a Route of the same name, and sums up how they are.
 
-use std::sync::Arc;
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
-use kube::{ResourceExt, api::ObjectMeta, runtime::controller::Action};
+use kube::{
+    Resource, ResourceExt, api::ObjectMeta, core::NamespaceResourceScope, runtime::controller::Action,
+};
+use serde::{Serialize, de::DeserializeOwned};
 use tm_resources::{
     Condition, ConditionStatus,
     condition::find,
@@ -11,6 +14,12 @@ use tm_resources::{
 };
 
 use super::{Context, ReconcileError, context::owned_by};
+use crate::events::Teller;
+
+/// Who tells what happens to Services.
+const TELLER: Teller = Teller::Serving("service");
+/// Pause before an object that is somebody else's is looked at again.
+const NOT_OWNED_RETRY: Duration = Duration::from_secs(10);
 
 /// One look at a Service.
 pub(super) async fn reconcile(
@@ -20,11 +29,76 @@ pub(super) async fn reconcile(
     if service.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let configuration = context.apply(&configuration_of(&service)).await?;
-    let route = context.apply(&route_of(&service)).await?;
+    let configuration = match own(&service, &configuration_of(&service), &context).await? {
+        Ok(configuration) => configuration,
+        Err(NotOwned) => return not_owned(&service, "ConfigurationsReady", "Configuration", &context).await,
+    };
+    let route = match own(&service, &route_of(&service), &context).await? {
+        Ok(route) => route,
+        Err(NotOwned) => return not_owned(&service, "RoutesReady", "Route", &context).await,
+    };
     let status = status_of(&service, &configuration, &route);
     context.write_status(&*service, service.status.as_ref(), &status).await?;
     Ok(Action::await_change())
+}
+
+/// An object of that name is somebody else's.
+struct NotOwned;
+
+/// Makes an object of the Service as it should be, unless there is one of that name that is not the Service's.
+async fn own<K>(
+    service: &Service,
+    wanted: &K,
+    context: &Context,
+) -> Result<Result<K, NotOwned>, ReconcileError>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize,
+{
+    let found = context.beside::<K>(service).get_opt(&wanted.name_any()).await?;
+    let owned = |object: &K| {
+        let mut owners = object.owner_references().iter();
+        owners.any(|owner| owner.controller == Some(true) && Some(&owner.uid) == service.uid().as_ref())
+    };
+    if found.as_ref().is_some_and(|object| !owned(object)) {
+        return Ok(Err(NotOwned));
+    }
+    let applied = context.apply(wanted).await?;
+    if found.is_none() {
+        let message = format!("Created {} \"{}\"", K::kind(&()), wanted.name_any());
+        context.events.note(service, TELLER, "Created", message);
+    }
+    Ok(Ok(applied))
+}
+
+/// What Knative's service reconciler says then. It is looked at again: nobody tells us when the other one goes.
+async fn not_owned(
+    service: &Service,
+    condition: &str,
+    kind: &str,
+    context: &Context,
+) -> Result<Action, ReconcileError> {
+    let name = service.name_any();
+    let message = format!("There is an existing {kind} \"{name}\" that we do not own.");
+    let failed = Condition::new(condition, ConditionStatus::False).because("NotOwned", &message);
+    let mut status = service.status.clone().unwrap_or_default();
+    status.observed_generation = service.metadata.generation;
+    let mut parts: Vec<Condition> = ["ConfigurationsReady", "RoutesReady"]
+        .map(|type_| match find(&status.conditions, type_) {
+            _ if type_ == condition => failed.clone(),
+            Some(known) => known.clone(),
+            None => Condition::new(type_, ConditionStatus::Unknown),
+        })
+        .into();
+    parts.insert(1, summary(&parts.iter().collect::<Vec<_>>()));
+    status.conditions = parts;
+    context.write_status(service, service.status.as_ref(), &status).await?;
+    let message = format!("service: \"{name}\" does not own {}: \"{name}\"", kind.to_lowercase());
+    context.events.warn(service, TELLER, "InternalError", message);
+    Ok(Action::requeue(NOT_OWNED_RETRY))
 }
 
 fn child_meta(service: &Service) -> ObjectMeta {

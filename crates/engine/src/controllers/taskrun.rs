@@ -20,7 +20,7 @@ use tm_resources::{
 };
 
 use super::{Context, ReconcileError};
-use crate::autoscaler::parse_duration;
+use crate::{autoscaler::parse_duration, events::Teller};
 
 /// Tekton's default (`config-defaults`).
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -232,7 +232,26 @@ async fn delete(run: &TaskRun, pod: &str, context: &Context) -> Result<(), Recon
 
 async fn write(run: &TaskRun, status: &TaskRunStatus, context: &Context) -> Result<Action, ReconcileError> {
     context.write_status(run, run.status.as_ref(), status).await?;
+    tell(run, status, context);
     Ok(Action::await_change())
+}
+
+/// Says that the run began or ended (Tekton's events, their reasons).
+fn tell(run: &TaskRun, status: &TaskRunStatus, context: &Context) {
+    let before = run.status.as_ref().and_then(|status| find(&status.conditions, "Succeeded"));
+    let Some(after) = find(&status.conditions, "Succeeded") else { return };
+    if before.is_none() {
+        context.events.note(run, Teller::TaskRun, "Started", "");
+    }
+    if before.is_some_and(|before| before.status == after.status) {
+        return;
+    }
+    let message = after.message.clone().unwrap_or_default();
+    match after.status {
+        ConditionStatus::True => context.events.note(run, Teller::TaskRun, "Succeeded", message),
+        ConditionStatus::False => context.events.warn(run, Teller::TaskRun, "Failed", message),
+        ConditionStatus::Unknown => {}
+    }
 }
 
 fn set(status: &mut TaskRunStatus, value: ConditionStatus, reason: &str, message: &str) {

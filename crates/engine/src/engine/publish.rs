@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::{
     Api, Client,
     api::{ObjectMeta, Patch, PatchParams},
 };
+use serde_json::json;
+use tm_resources::labels::tm::ISOLATION;
 use tm_resources::target::{ENGINE_REGISTRY, NAMESPACE, REGISTRY_HOSTING, REGISTRY_HOSTING_KEY, TM_CONFIG};
 
 use super::lock::Running;
+use crate::api::NODE_NAME;
 
 /// Namespace and name of Knative's domain settings.
 const DOMAIN: (&str, &str) = ("knative-serving", "config-domain");
@@ -20,6 +23,7 @@ pub(super) async fn write(
     running: &Running,
     domain: &str,
     images: BTreeMap<String, String>,
+    isolation: &str,
 ) -> Result<(), kube::Error> {
     let hosting = format!(
         "host: \"{address}\"\nhostFromClusterNetwork: \"{address}\"\nhostFromContainerRuntime: \"{ENGINE_REGISTRY}\"\n",
@@ -30,8 +34,16 @@ pub(super) async fn write(
         apply(client, NAMESPACE, REGISTRY_HOSTING, [(REGISTRY_HOSTING_KEY.to_owned(), hosting)]),
         apply(client, NAMESPACE, TM_CONFIG, images),
         apply(client, DOMAIN.0, DOMAIN.1, [(domain.to_owned(), String::new())]),
+        mark_node(client, isolation),
     )
     .map(drop)
+}
+
+/// Says on the node how it keeps containers apart: pods that are not there yet cannot.
+async fn mark_node(client: &Client, isolation: &str) -> Result<(), kube::Error> {
+    let patch = json!({"metadata": {"annotations": {ISOLATION: isolation}}});
+    let nodes: Api<Node> = Api::all(client.clone());
+    nodes.patch(NODE_NAME, &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop)
 }
 
 async fn apply(

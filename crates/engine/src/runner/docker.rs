@@ -27,9 +27,10 @@ use bollard::{
 };
 use futures::{FutureExt, future::BoxFuture};
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use super::{
-    Container, ContainerSpec, ImageRequest, Runner, StartError,
+    Container, ContainerSpec, ImageRequest, Runner, StartError, drained,
     image::{Image, ImageError, ImageStore},
 };
 
@@ -53,6 +54,8 @@ pub struct DockerRunner {
     owner: String,
     /// Where Docker finds the engine's registry.
     registry: SocketAddr,
+    /// One task for each container, which owns it.
+    tasks: TaskTracker,
 }
 
 /// Why the Docker runner cannot be used.
@@ -137,7 +140,7 @@ impl DockerRunner {
         }
         let version = info.server_version.unwrap_or_else(|| "of an unknown version".into());
         let registry = SocketAddr::new(reachable(registry.ip()), registry.port());
-        Ok(Self { docker, version, owner: state.display().to_string(), registry })
+        Ok(Self { docker, version, owner: state.display().to_string(), registry, tasks: TaskTracker::new() })
     }
 
     async fn remove_ours(&self) -> Result<(), bollard::errors::Error> {
@@ -194,6 +197,10 @@ impl Runner for DockerRunner {
         format!("docker ({})", self.version)
     }
 
+    fn isolation_kind(&self) -> &'static str {
+        "docker"
+    }
+
     fn image<'a>(
         &'a self,
         images: &'a ImageStore,
@@ -203,7 +210,7 @@ impl Runner for DockerRunner {
     }
 
     fn start(&self, spec: ContainerSpec) -> BoxFuture<'_, Result<Arc<dyn Container>, StartError>> {
-        container::start(self.docker.clone(), self.owner.clone(), spec).boxed()
+        container::start(self.docker.clone(), self.owner.clone(), spec, &self.tasks).boxed()
     }
 
     fn tidy(&self) -> BoxFuture<'_, ()> {
@@ -213,6 +220,7 @@ impl Runner for DockerRunner {
                 Ok(Err(error)) => tracing::warn!(%error, "failed to look for containers left behind"),
                 Err(_) => tracing::warn!("containers left behind were not removed in time"),
             }
+            drained(&self.tasks).await;
         }
         .boxed()
     }

@@ -8,6 +8,7 @@
 //! as Failed, as a node does after a power cut.
 
 mod actor;
+mod readiness;
 mod results;
 
 use std::{
@@ -35,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Container, Runner, image::ImageStore, log, log::ContainerLog};
 use crate::{
+    events::Recorder,
     node::{ContainerRef, ExecSession, LogOptions, Node, NodeError},
     paths::Paths,
 };
@@ -56,8 +58,19 @@ pub struct Kubelet {
     client: Client,
     runner: Arc<dyn Runner>,
     images: Arc<ImageStore>,
+    events: Recorder,
     paths: Paths,
     slots: Mutex<HashMap<Key, Slot>>,
+}
+
+/// What the agent works with.
+pub struct Parts {
+    /// Runs containers.
+    pub runner: Arc<dyn Runner>,
+    /// Has images.
+    pub images: Arc<ImageStore>,
+    /// Takes what users want to know.
+    pub events: Recorder,
 }
 
 /// A container by the names a client uses.
@@ -92,13 +105,9 @@ impl Kubelet {
     ///
     /// # Errors
     /// When the folder of build caches cannot be made.
-    pub fn new(
-        client: Client,
-        runner: Arc<dyn Runner>,
-        images: Arc<ImageStore>,
-        paths: Paths,
-    ) -> std::io::Result<Arc<Self>> {
-        let kubelet = Self { client, runner, images, paths, slots: Mutex::new(HashMap::new()) };
+    pub fn new(client: Client, parts: Parts, paths: Paths) -> std::io::Result<Arc<Self>> {
+        let Parts { runner, images, events } = parts;
+        let kubelet = Self { client, runner, images, events, paths, slots: Mutex::new(HashMap::new()) };
         let cache = kubelet.build_cache();
         crate::paths::private_dir(&cache, 0o700)?;
         super::volumes::give_to_container(&cache)?;

@@ -27,9 +27,10 @@ use tokio::{
     sync::watch,
     time::timeout,
 };
+use tokio_util::task::TaskTracker;
 
 use super::{
-    Container, ContainerSpec, Exit, ImageRequest, Runner, StartError,
+    Container, ContainerSpec, Exit, ImageRequest, Runner, StartError, drained,
     image::{Image, ImageError, ImageStore},
     log::Source,
 };
@@ -53,6 +54,8 @@ pub struct ProcessRunner {
     masked: Vec<PathBuf>,
     /// Why it is that isolation.
     because: &'static str,
+    /// One task for each container, which reaps it.
+    tasks: TaskTracker,
 }
 
 /// This machine does not allow what was asked for.
@@ -94,7 +97,13 @@ impl ProcessRunner {
     ) -> Result<Self, IsolationError> {
         let namespaces = wanted != IsolationKind::None && probe(&exe).await;
         if namespaces {
-            return Ok(Self { exe, isolation: Isolation::Namespaces, masked, because: "" });
+            return Ok(Self {
+                exe,
+                isolation: Isolation::Namespaces,
+                masked,
+                because: "",
+                tasks: TaskTracker::new(),
+            });
         }
         if wanted == IsolationKind::Namespaces {
             return Err(IsolationError::Forbidden);
@@ -104,7 +113,7 @@ impl ProcessRunner {
         }
         let forced = wanted == IsolationKind::None;
         let because = if forced { "as asked for" } else { "the kernel forbids them" };
-        Ok(Self { exe, isolation: Isolation::Plain, masked, because })
+        Ok(Self { exe, isolation: Isolation::Plain, masked, because, tasks: TaskTracker::new() })
     }
 
     fn sandbox_spec(&self, spec: &ContainerSpec, command: Vec<String>) -> Spec {
@@ -180,6 +189,13 @@ impl Runner for ProcessRunner {
         text.into()
     }
 
+    fn isolation_kind(&self) -> &'static str {
+        match self.isolation {
+            Isolation::Namespaces => "namespaces",
+            Isolation::Plain => "plain",
+        }
+    }
+
     fn image<'a>(
         &'a self,
         images: &'a ImageStore,
@@ -205,7 +221,7 @@ impl Runner for ProcessRunner {
             let log = Arc::clone(&spec.log);
             let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
             // Owner of the child: ends when the container ends, which every stop path brings about.
-            tokio::spawn(async move {
+            self.tasks.spawn(async move {
                 let out = async {
                     if let Some(stdout) = stdout {
                         log.copy(Source::Stdout, stdout).await;
@@ -235,9 +251,9 @@ impl Runner for ProcessRunner {
         .boxed()
     }
 
-    /// Processes die with their engine.
+    /// Processes die with their engine; what is left are the tasks that reap them.
     fn tidy(&self) -> BoxFuture<'_, ()> {
-        futures::future::ready(()).boxed()
+        drained(&self.tasks).boxed()
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::{
     sync::{oneshot, watch},
     time::timeout,
 };
+use tokio_util::task::TaskTracker;
 
 use super::{
     super::{
@@ -58,6 +59,7 @@ pub(super) async fn start(
     docker: Docker,
     label: String,
     spec: ContainerSpec,
+    tasks: &TaskTracker,
 ) -> Result<Arc<dyn Container>, StartError> {
     if spec.command.is_empty() {
         return Err(StartError::NoCommand);
@@ -66,7 +68,7 @@ pub(super) async fn start(
     let (exit_sender, exit) = watch::channel(None);
     let (ready, started) = oneshot::channel();
     // It ends when the container does, which every stop path brings about.
-    tokio::spawn(own(docker.clone(), label, spec, ready, exit_sender));
+    tasks.spawn(own(docker.clone(), label, spec, ready, exit_sender));
     let gone = |_| StartError::Io {
         what: "start the container",
         source: std::io::Error::other("the task that owns it ended"),

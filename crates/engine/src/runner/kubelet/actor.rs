@@ -22,7 +22,8 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, Preconditions},
 };
 use serde_json::json;
-use tokio::{net::TcpStream, time::sleep};
+use tm_resources::labels::tm::ISOLATION;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -33,17 +34,17 @@ use super::{
         status::{ContainerRun, State, pod_status},
         volumes::{self, VolumeError},
     },
-    Deletion, Kubelet, MAY_FAIL, PORT, SCRIPT, SEQUENTIAL, SHUTDOWN_GRACE, results,
+    Deletion, Kubelet, MAY_FAIL, PORT, SCRIPT, SEQUENTIAL, SHUTDOWN_GRACE,
+    readiness::Readiness,
+    results,
 };
-use crate::{node::ContainerRef, sandbox::Mount};
+use crate::{api::NODE_NAME, events::Teller, node::ContainerRef, sandbox::Mount};
 
 /// First and longest pause before a container that ended is started again (Kubernetes: 10 s to 5 min; a machine of one's
 /// own is not shared, so the first retry comes sooner).
 const RESTART: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 /// Pause before an image, a Secret or whatever else was missing is asked for again.
 const MISSING_RETRY: Duration = Duration::from_secs(10);
-/// Pauses between two looks at a port that does not answer yet.
-const PROBE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 
 /// Where steps find `build-tasks`, whatever their image.
 const TOOLS: &str = "/tekton/tools";
@@ -171,6 +172,9 @@ impl Actor {
 
     /// Everything between creation and the last status.
     async fn live(&mut self) {
+        let place =
+            format!("Successfully assigned {}/{} to {NODE_NAME}", self.namespace, self.pod.name_any());
+        self.kubelet.events.note(&self.pod, Teller::Scheduler, "Scheduled", place);
         while let Err(error) = self.prepare().await {
             self.cannot_create(&error).await;
             if !self.restarts() {
@@ -199,6 +203,8 @@ impl Actor {
         self.places = volumes::prepare(client, &self.pod, &self.namespace, &folder).await?;
         if (0..self.containers().len()).any(|index| self.serves(index)) {
             self.choose_port().await?;
+        } else {
+            self.annotate(json!({ISOLATION: self.isolation()})).await?;
         }
         Ok(())
     }
@@ -234,11 +240,30 @@ impl Actor {
     async fn choose_port(&self) -> Result<(), VolumeError> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
-        let patch = json!({"metadata": {"annotations": {PORT: port.to_string()}}});
-        let name = self.pod.name_any();
-        self.api().patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await.map_err(Box::new)?;
+        self.annotate(json!({PORT: port.to_string(), ISOLATION: self.isolation()})).await?;
         self.port.store(port, Ordering::Relaxed);
         Ok(())
+    }
+
+    async fn annotate(&self, annotations: serde_json::Value) -> Result<(), VolumeError> {
+        let patch = json!({"metadata": {"annotations": annotations}});
+        let name = self.pod.name_any();
+        self.api().patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await.map_err(Box::new)?;
+        Ok(())
+    }
+
+    fn isolation(&self) -> &'static str {
+        self.kubelet.runner.isolation_kind()
+    }
+
+    /// Tells what happened to the pod.
+    fn note(&self, reason: &'static str, message: String) {
+        self.kubelet.events.note(&self.pod, Teller::Kubelet, reason, message);
+    }
+
+    /// Tells what went wrong with it.
+    fn warn(&self, reason: &'static str, message: String) {
+        self.kubelet.events.warn(&self.pod, Teller::Kubelet, reason, message);
     }
 
     /// Runs one container, again and again when the pod's restart policy says so.
@@ -287,6 +312,8 @@ impl Actor {
             let waiting = State::Waiting { reason: "CrashLoopBackOff", message };
             run.last = Some(std::mem::replace(&mut run.state, waiting));
         }
+        let pod = self.pod.name_any();
+        self.warn("BackOff", format!("Back-off restarting failed container {name} in pod {pod}"));
         self.report().await;
     }
 
@@ -300,7 +327,8 @@ impl Actor {
             self.report().await;
             return container.wait().await;
         };
-        let mut ready = std::pin::pin!(answers(port));
+        let readiness = Readiness::of(&self.containers()[index], port);
+        let mut ready = std::pin::pin!(readiness.reached());
         // A quick start is reported once, as ready; a slow one as running first.
         let quick = tokio::select! {
             exit = container.wait() => return exit,
@@ -387,6 +415,8 @@ impl Actor {
     async fn start(&self, index: usize) -> Result<(), CreateError> {
         let container = self.containers()[index].clone();
         let image = self.image(&container).await?;
+        let reference = container.image.as_deref().unwrap_or_default();
+        self.note("Pulled", format!("Container image \"{reference}\" is present on machine"));
         let references =
             volumes::references(&self.kubelet.client, &self.namespace, &container, &self.pod).await?;
         let mounts = self.mounts(&container)?;
@@ -416,6 +446,8 @@ impl Actor {
         self.runs()[index].image_id = spec.image.id.clone();
         let running = self.kubelet.runner.start(spec).await?;
         self.kubelet.set_running(&self.uid, &container.name, Some(running));
+        self.note("Created", format!("Created container: {}", container.name));
+        self.note("Started", format!("Started container {}", container.name));
         self.set_state(index, State::Running { since: Timestamp::now() });
         Ok(())
     }
@@ -476,11 +508,14 @@ impl Actor {
             CreateError::Start(error) => ("RunContainerError", chain(error)),
         };
         tracing::warn!(pod = %self.pod.name_any(), reason, message, "a container did not start");
+        let what = if reason == "ErrImagePull" { "Failed to pull image" } else { "Error" };
+        self.warn("Failed", format!("{what}: {message}"));
         self.set_state(index, State::Waiting { reason, message });
         self.report().await;
     }
 
     async fn cannot_create(&self, error: &CreateError) {
+        self.warn("Failed", format!("Error: {}", chain(error)));
         for run in self.runs().iter_mut() {
             run.state = State::Waiting { reason: "CreateContainerConfigError", message: chain(error) };
         }
@@ -506,6 +541,7 @@ impl Actor {
 
     /// Stops the containers. When the pod is being deleted its object goes last; a later word may shorten the grace.
     async fn end(&self, mut deletion: Deletion, stop: CancellationToken) {
+        self.tell_killing();
         loop {
             let stopping = self.stop_all(grace(&deletion, &stop));
             tokio::select! {
@@ -528,6 +564,14 @@ impl Actor {
         self.kubelet.forget(&self.uid);
     }
 
+    fn tell_killing(&self) {
+        for container in self.containers() {
+            if self.kubelet.slot(&self.uid, &container.name).running.is_some() {
+                self.note("Killing", format!("Stopping container {}", container.name));
+            }
+        }
+    }
+
     async fn stop_all(&self, grace: Duration) {
         let running = self.kubelet.running_of(&self.uid);
         futures::future::join_all(running.iter().map(|container| container.stop(grace))).await;
@@ -539,21 +583,6 @@ fn path_of(image: &Image) -> String {
     let own = image.env.iter().find_map(|pair| pair.strip_prefix("PATH=")).map(str::to_owned);
     let path = if image.complete { own } else { std::env::var("PATH").ok() };
     path.unwrap_or_else(|| DEFAULT_PATH.into())
-}
-
-/// Resolves when the port accepts a connection.
-async fn answers(port: u16) {
-    let mut pause = PROBE.0;
-    while !accepts(port).await {
-        sleep(pause).await;
-        pause = (pause + pause / 2).min(PROBE.1);
-    }
-}
-
-/// Where nobody listens, a connection of the loopback can meet itself; that is no answer.
-async fn accepts(port: u16) -> bool {
-    let Ok(stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else { return false };
-    matches!((stream.local_addr(), stream.peer_addr()), (Ok(local), Ok(peer)) if local != peer)
 }
 
 /// `command` and `args` over the image's `Entrypoint` and `Cmd`: a command alone drops the image's `Cmd` (Kubernetes API).
