@@ -1,5 +1,6 @@
 //! From HTTP to an event and from an outcome back to HTTP. One variant per form that callers speak.
 
+pub(crate) mod cloud_events;
 mod http;
 mod plain;
 mod streamed;
@@ -9,9 +10,10 @@ use ::http::{HeaderValue, Response};
 use bytes::Bytes;
 use jiff::Timestamp;
 use tm_lambda::RequestId;
+use tm_lambda::cloud_event::Replies;
 use tm_serve::Peer;
 
-use crate::config::{Config, EventFormat};
+use crate::config::{Config, EventFormat, Front, Sink};
 use crate::front::outgoing::Body;
 use crate::invocation::{Context, Event, Outcome, ResultBody};
 use http::Http;
@@ -23,6 +25,18 @@ pub(crate) enum Codec {
     Plain,
     /// As a front of AWS's passes requests on (8.1 to 8.6).
     Http(Box<Http>),
+    /// CloudEvents, as aws-custom-runtime maps them (section 9).
+    CloudEvents(Box<Replies>),
+}
+
+/// What a request asks for.
+pub(crate) enum Work {
+    /// One invoke.
+    One(Event, Context),
+    /// Several, one after the other.
+    Several(Vec<(Event, Context)>),
+    /// None; this is the answer.
+    Refused(Response<Body>),
 }
 
 /// A request that is there in full.
@@ -57,29 +71,42 @@ impl Codec {
         match config.front.format {
             EventFormat::Plain => Self::Plain,
             EventFormat::Http(format) => Self::Http(Box::new(Http::new(format, &config.front))),
+            EventFormat::CloudEvents => Self::CloudEvents(Box::new(config.front.replies.clone())),
         }
     }
 
     /// The largest request body, where the form has a limit of its own.
     pub(crate) fn max_body_bytes(&self) -> usize {
         match self {
-            Self::Plain => usize::MAX,
             Self::Http(http) => http.max_body_bytes(),
+            Self::Plain | Self::CloudEvents(_) => usize::MAX,
         }
     }
 
     /// The event for a request, and what else the runtime is told.
-    pub(crate) fn event(&self, request: Arrived, arn: HeaderValue) -> (Event, Context) {
-        match self {
+    pub(crate) fn work(&self, request: Arrived, arn: HeaderValue) -> Work {
+        let (event, context) = match self {
             Self::Plain => plain::event(request, arn),
             Self::Http(http) => http.event(&request, arn),
-        }
+            Self::CloudEvents(_) => return cloud_events::work(request, arn),
+        };
+        Work::One(event, context)
+    }
+
+    /// Whether callers can get streams as streams.
+    pub(crate) fn streams(&self, config: &Front) -> bool {
+        config.streams && config.sink.is_none() && !matches!(self, Self::CloudEvents(_))
+    }
+
+    /// Where results go instead of to callers, who then get an empty answer (CE-24).
+    pub(crate) fn sink<'a>(&self, config: &'a Front) -> Option<&'a Sink> {
+        config.sink.as_ref().filter(|_| !matches!(self, Self::Http(_)))
     }
 
     /// What answers say about the trace (HT-25).
     pub(crate) fn said_trace(&self, context: &Context) -> Option<HeaderValue> {
         match self {
-            Self::Plain => None,
+            Self::Plain | Self::CloudEvents(_) => None,
             Self::Http(_) => http::root(context.trace.as_ref()?),
         }
     }
@@ -102,13 +129,14 @@ impl Codec {
         match self {
             Self::Plain => plain::answer(id, outcome),
             Self::Http(http) => http.answer(id, outcome),
+            Self::CloudEvents(replies) => cloud_events::answer(id, outcome, replies),
         }
     }
 
     /// The answer for a request that nothing comes of.
     pub(crate) fn refuse(&self, id: RequestId, refusal: Refusal) -> Response<Body> {
         match self {
-            Self::Plain => plain::refuse(id, refusal),
+            Self::Plain | Self::CloudEvents(_) => plain::refuse(id, refusal),
             Self::Http(http) => http.refuse(id, refusal),
         }
     }

@@ -4,12 +4,14 @@
 //! [`tm_lambda::environment`].
 
 mod reader;
+mod sink;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tm_lambda::cloud_event::{Replies, ReplyMode};
 use tm_lambda::http_event::{Api, HttpFormat};
 use tm_lambda::log_tail::LogFormat;
 use tm_lambda::{FunctionArn, FunctionName, FunctionVersion, arn, environment as env, limits};
@@ -17,6 +19,7 @@ use tracing::level_filters::LevelFilter;
 
 pub(crate) use reader::Mistakes;
 use reader::Reader;
+pub(crate) use sink::Sink;
 
 /// Everything the shim is told.
 #[derive(Clone, Debug)]
@@ -55,6 +58,8 @@ pub(crate) enum EventFormat {
     Plain,
     /// The whole of it, as a front of AWS's would pass it on.
     Http(HttpFormat),
+    /// The data of a CloudEvent.
+    CloudEvents,
 }
 
 /// Whom the Invoke API answers for.
@@ -80,6 +85,10 @@ pub(crate) struct Front {
     pub(crate) max_event_bytes: usize,
     /// What functions get of requests.
     pub(crate) format: EventFormat,
+    /// How results become CloudEvents.
+    pub(crate) replies: Replies,
+    /// Where results go instead of to the caller.
+    pub(crate) sink: Option<Sink>,
     /// What an API in front would be configured with.
     pub(crate) api: Api,
     /// Proxies that add to `X-Forwarded-For`.
@@ -170,6 +179,8 @@ fn front(reader: &mut Reader<'_>, function: &Function, strict: bool) -> Front {
         port_file: reader.path(env::TM_PORT_FILE),
         max_event_bytes: megabytes.map_or(limits::MAX_EVENT_BYTES, |mb| mb * 1_000_000),
         format: format(reader),
+        replies: replies(reader),
+        sink: reader.read(env::K_SINK, Sink::parse),
         api: api(reader, function, strict),
         trusted_proxies: reader
             .read(env::TM_TRUSTED_PROXIES, |text| reader::number(text, 0..=100))
@@ -183,6 +194,7 @@ fn front(reader: &mut Reader<'_>, function: &Function, strict: bool) -> Front {
 fn format(reader: &mut Reader<'_>) -> EventFormat {
     let old = |text: &str| match text {
         "API_GATEWAY" => Ok(EventFormat::Http(HttpFormat::ApiGatewayV1)),
+        "CLOUDEVENTS" => Ok(EventFormat::CloudEvents),
         _ => Ok(EventFormat::Plain),
     };
     let old = reader.first(&[env::RESPONSE_FORMAT, env::RESPONSE_WRAPPER, env::EVENT_TYPE], old);
@@ -197,12 +209,30 @@ fn event_format(text: &str) -> Result<EventFormat, String> {
         "function-url" => EventFormat::Http(HttpFormat::FunctionUrl),
         "alb" => EventFormat::Http(HttpFormat::Alb),
         "alb-multi-value" => EventFormat::Http(HttpFormat::AlbMultiValue),
+        "cloudevents" => EventFormat::CloudEvents,
         _ => {
-            let expected =
-                "`plain`, `apigateway-v1`, `apigateway-v2`, `function-url`, `alb` or `alb-multi-value`";
-            return Err(format!("expected {expected}"));
+            let fronts = "`apigateway-v1`, `apigateway-v2`, `function-url`, `alb`, `alb-multi-value`";
+            return Err(format!("expected `plain`, {fronts} or `cloudevents`"));
         }
     })
+}
+
+/// aws-custom-runtime's variables; any mode but `event` meant `data`.
+fn replies(reader: &mut Reader<'_>) -> Replies {
+    let text = |text: &str| Ok(text.to_owned());
+    let mode = |text: &str| Ok(if text == "event" { ReplyMode::Event } else { ReplyMode::Data });
+    let emptied = reader.is_emptied(env::CE_OVERRIDES_TYPE);
+    let event_type = reader.first(&[env::CE_OVERRIDES_TYPE, env::CE_TYPE], text).filter(|_| !emptied);
+    let default_type = if emptied { "" } else { "ce.klr.triggermesh.io" };
+    let source = reader.first(&[env::CE_OVERRIDES_SOURCE, env::CE_SOURCE], text);
+    Replies {
+        mode: reader
+            .first(&[env::CE_FUNCTION_RESPONSE_MODE, env::FUNCTION_RESPONSE_MODE], mode)
+            .unwrap_or_default(),
+        event_type: event_type.unwrap_or_else(|| default_type.to_owned()),
+        source: source.unwrap_or_else(|| "knative-lambda-runtime".to_owned()),
+        subject: reader.first(&[env::CE_OVERRIDES_SUBJECT, env::CE_SUBJECT], text),
+    }
 }
 
 fn api(reader: &mut Reader<'_>, function: &Function, strict: bool) -> Api {
@@ -360,10 +390,23 @@ mod tests {
             assert_eq!(format(&[(name, "API_GATEWAY")]), v1, "{name}");
             assert_eq!(format(&[(name, "")]), EventFormat::Plain);
             assert_eq!(format(&[(name, "other")]), EventFormat::Plain);
+            assert_eq!(format(&[(name, "CLOUDEVENTS")]), EventFormat::CloudEvents);
             assert_eq!(format(&[(name, "API_GATEWAY"), ("TM_EVENT_FORMAT", "plain")]), EventFormat::Plain);
         }
         let url = EventFormat::Http(HttpFormat::FunctionUrl);
         assert_eq!(format(&[("TM_EVENT_FORMAT", "function-url")]), url);
+    }
+
+    #[test]
+    fn replies_have_old_names_and_may_be_silent() {
+        let replies = |variables: &[(&str, &str)]| read(variables).unwrap().front.replies;
+        let default = replies(&[("CE_FUNCTION_RESPONSE_MODE", "")]);
+        assert_eq!((default.event_type.as_str(), default.mode), ("ce.klr.triggermesh.io", ReplyMode::Data));
+        assert_eq!((default.source.as_str(), default.subject), ("knative-lambda-runtime", None));
+        assert_eq!(replies(&[("CE_OVERRIDES_TYPE", "")]).event_type, "", "CE-14");
+        let old = replies(&[("CE_TYPE", "t"), ("CE_SOURCE", "s"), ("FUNCTION_RESPONSE_MODE", "event")]);
+        assert_eq!((old.event_type.as_str(), old.source.as_str(), old.mode), ("t", "s", ReplyMode::Event));
+        assert_eq!(replies(&[("CE_TYPE", "t"), ("CE_OVERRIDES_TYPE", "u")]).event_type, "u");
     }
 
     #[test]
@@ -387,6 +430,7 @@ mod tests {
             ("TM_INVOKE_API", "maybe"),
             ("TM_EVENT_FORMAT", "xml"),
             ("TM_API_STAGE", "a/b"),
+            ("K_SINK", "https://broker/x"),
             ("TM_TRUSTED_PROXIES", "-1"),
         ]);
         let text = error.unwrap_err().to_string();
@@ -402,6 +446,7 @@ mod tests {
             "_INVOKE_API",
             "_FORMAT",
             "_STAGE",
+            "K_SINK",
             "_PROXIES",
         ] {
             assert!(text.contains(name), "{name} is missing in {text}");

@@ -10,6 +10,7 @@ pub(crate) mod answer;
 mod invoke_api;
 pub(crate) mod outgoing;
 mod route;
+mod sink;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::EXPECT;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use jiff::Timestamp;
@@ -30,7 +31,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, BodyError};
-use crate::codec::{Arrived, Codec, Refusal};
+use crate::codec::{Arrived, Codec, Refusal, Work, cloud_events};
 use crate::config::Config;
 use crate::invocation::{Answer, Context, Delivery, Event, Invocation, Outcome, Responder, Wishes};
 use crate::queue::Queue;
@@ -124,18 +125,43 @@ impl Front {
             Err(Unread::TooSlow) => return codec.refuse(id, Refusal::TooSlow),
         };
         let request = Arrived { id, parts, body, time: arrival.time, peer };
-        let (event, context) = codec.event(request, self.arn.clone());
+        match codec.work(request, self.arn.clone()) {
+            Work::One(event, context) => self.one(id, arrival, event, context).await,
+            Work::Several(events) => self.several(id, events).await,
+            Work::Refused(response) => response,
+        }
+    }
+
+    /// One invoke and its answer.
+    async fn one(&self, id: RequestId, arrival: Arrival, event: Event, context: Context) -> Response<Body> {
+        let codec = &self.codec;
         let trace = codec.said_trace(&context);
-        let wishes = Wishes { stream: self.config.front.streams, log: false };
+        let wishes = Wishes { stream: codec.streams(&self.config.front), log: false };
         let mut response = match self.call(Call { id, arrival, event, context, wishes }).await {
             Ok(answer) => codec.answer(id, answer.outcome, self.config.strict).await,
             Err(Refused::Full) => codec.refuse(id, Refusal::Full),
             Err(Refused::Lost) => codec.refuse(id, Refusal::Lost),
         };
+        if let Some(sink) = codec.sink(&self.config.front).filter(|_| response.status() == StatusCode::OK) {
+            return sink::deliver(sink, id, response).await;
+        }
         if let Some(trace) = trace {
             response.headers_mut().insert(headers::AMZN_TRACE_ID, trace);
         }
         response
+    }
+
+    /// The events of a batch, each an invoke with an id and a time of its own. Accepted when all went well, else the first
+    /// failure (CE-05).
+    async fn several(&self, id: RequestId, events: Vec<(Event, Context)>) -> Response<Body> {
+        let mut failure = None;
+        for (event, context) in events {
+            let response = self.one(RequestId::mint(), self.arrival(), event, context).await;
+            if !response.status().is_success() {
+                failure.get_or_insert(response);
+            }
+        }
+        failure.unwrap_or_else(|| cloud_events::empty(id, StatusCode::ACCEPTED))
     }
 
     /// Reads an event of at most `limit` bytes, before the deadline.

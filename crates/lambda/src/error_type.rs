@@ -12,6 +12,8 @@ pub const TRUNCATED_RESPONSE: &str = "Runtime.TruncatedResponse";
 pub const INVALID_RESPONSE_MODE: &str = "Runtime.InvalidResponseModeHeader";
 /// A stream for HTTP callers does not begin with its status and headers.
 pub const INVALID_PRELUDE: &str = "Runtime.InvalidStreamPrelude";
+/// The result should be a CloudEvent and is none.
+pub const INVALID_REPLY: &str = "Function.InvalidCloudEvent";
 /// The result is larger than a buffered caller may get.
 pub const RESPONSE_TOO_LARGE: &str = "Function.ResponseSizeTooLarge";
 /// The function timeout passed.

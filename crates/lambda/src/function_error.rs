@@ -105,6 +105,11 @@ impl FunctionError {
         Self::with_id(error_type::INVALID_PRELUDE, id, reason)
     }
 
+    /// CE-15: the result should be a CloudEvent and is none.
+    pub fn invalid_reply(id: RequestId, reason: &str) -> Self {
+        Self::with_id(error_type::INVALID_REPLY, id, reason)
+    }
+
     /// The platform failed after the function had started (IN-16).
     pub fn sandbox_failure(id: RequestId, reason: &str) -> Self {
         Self::with_id(error_type::SANDBOX_FAILURE, id, reason)

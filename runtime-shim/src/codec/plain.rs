@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde::de::IgnoredAny;
 use tm_lambda::{FunctionError, RequestId, TraceId, headers};
@@ -14,13 +15,14 @@ use crate::invocation::{Context, Event, Outcome, ResultBody};
 /// The event and the caller's trace (RT-19).
 pub(super) fn event(request: Arrived, arn: HeaderValue) -> (Event, Context) {
     let Arrived { parts, body, .. } = request;
-    let trace = parts.headers.get(headers::AMZN_TRACE_ID).and_then(adopted);
+    let trace = trace(&parts);
     (typed(&parts.headers, body), Context { trace, ..Context::of(arn) })
 }
 
 /// A caller's trace, made fit for the runtime.
-fn adopted(header: &HeaderValue) -> Option<HeaderValue> {
-    HeaderValue::try_from(TraceId::adopt(header.to_str().ok()?)?.to_string()).ok()
+pub(super) fn trace(parts: &Parts) -> Option<HeaderValue> {
+    let header = parts.headers.get(headers::AMZN_TRACE_ID)?.to_str().ok()?;
+    HeaderValue::try_from(TraceId::adopt(header)?.to_string()).ok()
 }
 
 /// The body as it is, an empty one too (HT-57).

@@ -36,6 +36,11 @@ impl<'a> Reader<'a> {
         self.variables.get(OsStr::new(name)).copied().filter(|value| !value.is_empty())
     }
 
+    /// Whether it is set to nothing, where that means something.
+    pub(crate) fn is_emptied(&self, name: &str) -> bool {
+        self.variables.get(OsStr::new(name)).is_some_and(|value| value.is_empty())
+    }
+
     pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
         self.raw(name).map(PathBuf::from)
     }

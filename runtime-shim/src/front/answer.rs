@@ -94,6 +94,21 @@ pub(crate) fn too_slow(id: RequestId) -> Response<Body> {
     api_error(id, StatusCode::REQUEST_TIMEOUT, "InvalidRequestContentException", body)
 }
 
+/// The content is not what it calls itself.
+pub(crate) fn invalid_content(id: RequestId, status: StatusCode, message: &str) -> Response<Body> {
+    let body = serde_json::json!({"Type": "User", "message": message}).to_string();
+    let mut response = with(id, status, headers::JSON, body);
+    let name = HeaderValue::from_static("InvalidRequestContentException");
+    response.headers_mut().insert(headers::AMZN_ERROR_TYPE, name);
+    response
+}
+
+/// 502: the function has run, and its result could not be delivered.
+pub(crate) fn undelivered(id: RequestId) -> Response<Body> {
+    let body = r#"{"Type":"Service","Message":"the sink did not take the result"}"#;
+    api_error(id, StatusCode::BAD_GATEWAY, "ServiceException", body)
+}
+
 /// 400: the body broke off. Hardly anybody is left to read it.
 pub(crate) fn incomplete(id: RequestId) -> Response<Body> {
     let body = r#"{"Type":"User","message":"the request body is incomplete"}"#;

@@ -3,6 +3,7 @@
 //! Tests take free ports and temporary folders, run side by side, and wait for conditions.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod cloud_events;
 mod contract;
 mod failures;
 mod harness;
@@ -13,6 +14,7 @@ mod lifecycle;
 mod limits;
 mod logs;
 mod official_boto3;
+mod official_cloudevents;
 mod official_go;
 mod official_node;
 mod official_python;
