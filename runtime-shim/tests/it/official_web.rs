@@ -6,8 +6,9 @@ use std::process::Command;
 use std::{fs, os};
 
 use serde_json::json;
+use tm_testkit::tools::has;
 
-use crate::harness::{Setup, Shim, has, python};
+use crate::harness::{Setup, Shim, python};
 use crate::http::{self, Response};
 use crate::{official_python, official_rust, tools};
 
