@@ -62,6 +62,7 @@ async fn life(machine: &Machine, dockerd: &Dockerd) -> Result<()> {
     deploy(machine).await?;
     commands(machine).await.context("commands in the container")?;
     a_failing_step(machine).await.context("a failing step")?;
+    an_image_that_cannot_be_pulled(machine).await.context("an image that cannot be pulled")?;
     a_killed_engine(machine, dockerd).await.context("a killed engine")?;
     machine.tm_ok(["local", "stop"]).await?;
     let left = dockerd.containers().await?;
@@ -144,6 +145,22 @@ async fn a_failing_step(machine: &Machine) -> Result<()> {
     let ran = machine.tm(["deploy", "service", "broken", "-f", &from, "--runtime", "python"]).await;
     ensure!(ran.code == 1, "exit code {}: {}", ran.code, ran.stderr);
     ensure!(ran.stderr.contains("the build failed in step"), "{}", ran.stderr);
+    Ok(())
+}
+
+/// As the public default images where there is no network.
+async fn an_image_that_cannot_be_pulled(machine: &Machine) -> Result<()> {
+    let source = repository().join("examples/python").display().to_string();
+    let argument = "BUILD_IMAGE=127.0.0.1:1/none/python:1";
+    let args =
+        ["deploy", "service", "far", "-f", &source, "--runtime", "python", "--build-argument", argument];
+    let ran = machine.tm(args).await;
+    ensure!(ran.code == 1, "{ran:?}");
+    for word in ["TaskRunImagePullFailed", "127.0.0.1:1", "hint:", "--docker-base-image"] {
+        ensure!(ran.stderr.contains(word), "no `{word}` in {}", ran.stderr);
+    }
+    let left = machine.tm(["get", "taskruns"]).await;
+    ensure!(!left.stdout.contains("far-"), "{left:?}");
     Ok(())
 }
 

@@ -112,6 +112,17 @@ async fn no_handler_for_the_runtime() {
 }
 
 #[tokio::test]
+async fn a_build_image_that_cannot_be_had() {
+    let machine = machine();
+    let source = folder(&machine, "source", &[("main.py", "def handler(e, c): return e\n")]);
+    let argument = "BUILDER_IMAGE=127.0.0.1:1/none/builder:1";
+    let args = ["deploy", "service", "a", "-f", &source, "--runtime", "python", "--build-argument", argument];
+    let words = ["TaskRunImagePullFailed", "127.0.0.1:1", "hint:", "--build-argument", "--docker-base-image"];
+    refused(&machine.tm(args).await, 1, &words);
+    nothing_left(&machine).await;
+}
+
+#[tokio::test]
 async fn a_taken_port() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();

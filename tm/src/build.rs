@@ -31,6 +31,8 @@ use crate::{
     wait::{Look, until},
 };
 
+/// Tekton's reason for a step whose image cannot be had.
+const IMAGE_PULL_FAILED: &str = "TaskRunImagePullFailed";
 /// How long a cancelled run is waited for.
 const CANCEL_LIMIT: Duration = Duration::from_secs(10);
 
@@ -115,7 +117,7 @@ async fn follow(
         Ok(pod) => pod,
         Err((failure, status)) => {
             drop(step);
-            return Err(shown.explain(&status, &failure).await);
+            return hinted(&failure, shown.explain(&status, &failure).await);
         }
     };
     drop(step);
@@ -141,9 +143,20 @@ async fn follow(
         }
         Some(failure) => {
             drop(step);
-            Err(shown.explain(&status, &failure).await)
+            hinted(&failure, shown.explain(&status, &failure).await)
         }
     }
+}
+
+/// Adds what to do about an image that the build cannot have: it says nothing about the function.
+fn hinted<T>(failure: &str, error: anyhow::Error) -> Result<T> {
+    if !failure.starts_with(IMAGE_PULL_FAILED) {
+        return Err(error);
+    }
+    Err(error).hint(
+        "the target must be able to pull a build's images; name others with --build-argument BUILDER_IMAGE=…, BUILD_IMAGE=… or \
+         BASE_IMAGE=…, for all builds in ConfigMap kube-public/tm-config, or start the engine with --docker-base-image",
+    )
 }
 
 fn failure(status: &TaskRunStatus) -> Option<String> {
