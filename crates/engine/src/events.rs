@@ -3,7 +3,7 @@
 //!
 //! The kubelet and the controllers [note](Recorder::note), which never waits; one task writes what was noted a moment
 //! later, many at once, so that no request waits for an Event's place on the disk. The same Event again is counted
-//! (client-go's correlator does so), there are at most [`LIMIT`], and the API forgets those older than an hour.
+//! (client-go's correlator does so), there are at most a thousand, and the API forgets those older than an hour.
 
 use std::{
     collections::{HashMap, VecDeque},
