@@ -122,6 +122,11 @@ impl Image {
         &self.digest
     }
 
+    /// The layers' blobs, bottom first.
+    pub fn layers(&self) -> impl Iterator<Item = &Descriptor> {
+        self.layers.iter().map(|layer| &layer.blob.descriptor)
+    }
+
     /// Length of all blobs and the manifest.
     pub fn bytes(&self) -> u64 {
         let blobs: u64 = self.layers.iter().map(|layer| layer.blob.descriptor.size).sum();

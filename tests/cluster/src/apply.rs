@@ -20,6 +20,8 @@ use crate::manifests::Wave;
 
 /// Owner of what is applied.
 pub(crate) const FIELD_MANAGER: &str = "tm-cluster";
+/// Where Knative and Tekton run.
+const NAMESPACES: &[&str] = &["knative-serving", "kourier-system", "knative-eventing", "tekton-pipelines"];
 /// Requests at a time.
 const AT_ONCE: usize = 8;
 const LOOK: Duration = Duration::from_millis(200);
@@ -69,14 +71,17 @@ async fn kinds_are_served(client: &Client) -> Result<()> {
     none_left("CRDs to be served", KINDS_PATIENCE, waiting).await
 }
 
-/// Waits until every Deployment has what it wants.
+/// Waits until every Deployment of the cluster's own has what it wants.
 pub(crate) async fn workloads_are_available(client: &Client, patience: Duration) -> Result<()> {
     none_left("Deployments to be available", patience, async || unavailable(client).await).await
 }
 
-/// Deployments that are not available, as `namespace/name`.
+/// The cluster's own Deployments that are not available, as `namespace/name`. What its users run is theirs.
 pub(crate) async fn unavailable(client: &Client) -> Result<Vec<String>> {
     let deployments = Api::<Deployment>::all(client.clone()).list(&ListParams::default()).await?;
+    let ours = |deployment: &&Deployment| {
+        deployment.namespace().is_some_and(|namespace| NAMESPACES.contains(&namespace.as_str()))
+    };
     let available = |deployment: &Deployment| {
         let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
         let status = deployment.status.clone().unwrap_or_default();
@@ -84,7 +89,7 @@ pub(crate) async fn unavailable(client: &Client) -> Result<Vec<String>> {
             && status.available_replicas.unwrap_or(0) >= wanted
     };
     let name = |d: &Deployment| format!("{}/{}", d.namespace().unwrap_or_default(), d.name_any());
-    Ok(deployments.iter().filter(|d| !available(d)).map(name).collect())
+    Ok(deployments.iter().filter(ours).filter(|d| !available(d)).map(name).collect())
 }
 
 /// Waits until `waiting` names nothing any more.

@@ -10,7 +10,12 @@ use fs_err as fs;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tm_oci::{Reference, image, layer::LayerBuilder, manifest::RunConfig};
 
-use crate::{command::Program, node, packages, programs::Programs, settings::Settings};
+use crate::{
+    command::Program,
+    node, packages,
+    programs::{self, Programs, Tool},
+    settings::Settings,
+};
 
 /// Tekton's shell for steps with a script.
 pub(crate) const SHELL: &str = "dev.local/shell:1";
@@ -30,11 +35,24 @@ struct Image {
     layer: LayerBuilder,
 }
 
+/// Names of the components' images that containerd does not have.
+pub(crate) async fn missing(settings: &Settings) -> Result<Vec<String>> {
+    let have = imported(settings).await?;
+    let mut wanted: Vec<String> = programs::in_pods()?.iter().map(Tool::image).collect();
+    wanted.extend([node::PAUSE, SHELL, ENVOY].map(String::from));
+    wanted.retain(|name| !have.lines().any(|line| line == name));
+    Ok(wanted)
+}
+
+async fn imported(settings: &Settings) -> Result<String> {
+    node::ctr(settings).args(["images", "list", "--quiet"]).text().await
+}
+
 /// Makes all images and imports those that containerd does not have.
 pub(crate) async fn import(settings: &Settings, programs: &Programs) -> Result<()> {
-    let have = node::ctr(settings).args(["images", "list", "--quiet"]).text().await?;
+    let have = imported(settings).await?;
     let mut images = vec![pause(settings, programs).await?, shell().await?, envoy(settings).await?];
-    for tool in programs.in_pods()? {
+    for tool in programs::in_pods()? {
         images.push(go_program(&tool.image(), tool.binary(), &programs.file(&tool))?);
     }
     images.retain(|image| !have.lines().any(|line| line == image.name));
@@ -44,20 +62,25 @@ pub(crate) async fn import(settings: &Settings, programs: &Programs) -> Result<(
 
 async fn import_one(settings: &Settings, image: Image) -> Result<()> {
     let name = image.name.clone();
-    let failed = || format!("failed to import {name}");
-    let tar = tokio::task::spawn_blocking(move || archive(image)).await?.with_context(failed)?;
+    import_and_unpack(settings, image).await.with_context(|| format!("failed to import {name}"))
+}
+
+async fn import_and_unpack(settings: &Settings, image: Image) -> Result<()> {
+    let (tar, layers) = tokio::task::spawn_blocking(move || archive(image)).await??;
     let import = node::ctr(settings).args(["images", "import", "-"]).input(tar).limit(IMPORT_LIMIT);
-    import.run().await.with_context(failed)?;
+    import.run().await?;
+    // Unpacked, they are on the disk a second time.
+    node::ctr(settings).args(["content", "delete"]).args(layers).run().await?;
     Ok(())
 }
 
-/// The image as one tar file, in memory: the largest has 150 MB.
-fn archive(image: Image) -> Result<Vec<u8>> {
+/// The image as one tar file, in memory (the largest has 150 MB), and the digests of its layers.
+fn archive(image: Image) -> Result<(Vec<u8>, Vec<String>)> {
     let name: Reference = image.name.parse()?;
+    let built = image::Image::build_plain(image.run, [("files".to_owned(), image.layer)])?;
     let mut tar = Vec::new();
-    image::Image::build_plain(image.run, [("files".to_owned(), image.layer)])?
-        .write_archive(&[&name], &mut tar)?;
-    Ok(tar)
+    built.write_archive(&[&name], &mut tar)?;
+    Ok((tar, built.layers().map(|layer| layer.digest.to_string()).collect()))
 }
 
 /// As `ko` builds them: the program in `/ko-app`.

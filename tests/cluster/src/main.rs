@@ -12,6 +12,7 @@ mod down;
 mod images;
 mod kubeconfig;
 mod languages;
+mod logs;
 mod manifests;
 mod network;
 mod node;
@@ -25,7 +26,11 @@ mod settings;
 mod status;
 mod up;
 
-use std::process::ExitCode;
+use std::{
+    os::unix::process::CommandExt as _,
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
@@ -57,6 +62,20 @@ enum Action {
     Kubeconfig,
     /// Print variables for a shell
     Env,
+    /// Run the kubectl that belongs to the cluster
+    #[command(disable_help_flag = true)]
+    Kubectl {
+        /// What kubectl gets
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Copy logs and objects to a folder and show what looks wrong
+    Logs {
+        /// The folder
+        to: PathBuf,
+    },
+    /// Build the programs and print the folder of kubectl
+    Programs,
     /// Follow the Services and keep dnsmasq's hosts file
     #[command(hide = true)]
     Dns,
@@ -99,9 +118,28 @@ async fn act(action: Action) -> Result<ExitCode> {
                 say::data(&format!("export {name}={value}"));
             }
         }
+        Action::Kubectl { args } => {
+            is_up(&settings)?;
+            let kubectl = programs::Programs::build(&settings).await?.kubernetes("kubectl");
+            return Err(Command::new(kubectl)
+                .args(args)
+                .env("KUBECONFIG", settings.kubeconfig())
+                .exec()
+                .into());
+        }
+        Action::Logs { to } => logs::keep(&settings, &callers_folder().join(to)).await?,
+        Action::Programs => {
+            let kubectl = programs::Programs::build(&settings).await?.kubernetes("kubectl");
+            say::data(&kubectl.with_file_name("").display().to_string());
+        }
         Action::Dns => dns::follow(&settings).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where the caller of a script is: the script itself goes elsewhere.
+fn callers_folder() -> PathBuf {
+    std::env::var_os("TM_CLUSTER_FROM").map_or_else(|| PathBuf::from("."), PathBuf::from)
 }
 
 fn is_up(settings: &Settings) -> Result<()> {

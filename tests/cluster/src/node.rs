@@ -47,7 +47,7 @@ pub(crate) async fn start_runtime(settings: &Settings) -> Result<()> {
 pub(crate) fn start_agents(settings: &Settings, programs: &Programs) -> Result<()> {
     let kubelet = settings.state.join("kubelet.yaml");
     fs::write(settings.state.join("resolv.conf"), format!("nameserver {}\n", settings.address()))?;
-    fs::write(&kubelet, serde_saphyr::to_string(&kubelet_config(settings, cgroups::has_version_1()?))?)?;
+    write_changed(&kubelet, &serde_saphyr::to_string(&kubelet_config(settings, cgroups::has_version_1()?))?)?;
     Daemon::new("kubelet", programs.kubernetes("kubelet"))
         .arg(format!("--config={}", kubelet.display()))
         .arg(format!("--kubeconfig={}", settings.text("kubelet.kubeconfig")))
@@ -57,10 +57,18 @@ pub(crate) fn start_agents(settings: &Settings, programs: &Programs) -> Result<(
         .arg(format!("--cert-dir={}", settings.text("kubelet-pki")))
         .start(settings)?;
     let proxy = settings.state.join("kube-proxy.yaml");
-    fs::write(&proxy, serde_saphyr::to_string(&proxy_config(settings))?)?;
+    write_changed(&proxy, &serde_saphyr::to_string(&proxy_config(settings))?)?;
     Daemon::new("kube-proxy", programs.kubernetes("kube-proxy"))
         .arg(format!("--config={}", proxy.display()))
         .start(settings)
+}
+
+/// Leaves a file with that content alone: kube-proxy ends when its own is written.
+fn write_changed(file: &Path, text: &str) -> Result<()> {
+    if fs::read_to_string(file).is_ok_and(|before| before == text) {
+        return Ok(());
+    }
+    Ok(fs::write(file, text)?)
 }
 
 /// containerd's own client.
@@ -180,8 +188,12 @@ fn kubelet_config(settings: &Settings, has_cgroup_v1: bool) -> Value {
         // Images come from our own files: one that was deleted would not come back.
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
-        // A full disk is the machine's matter; only an emergency ends pods.
-        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "500Mi", "imagefs.available": "500Mi"},
+        // 0% is off. The disk is the whole machine's: short of space, kubelet would remove images that cannot be pulled.
+        "evictionHard": {
+            "memory.available": "100Mi",
+            "nodefs.available": "0%", "nodefs.inodesFree": "0%",
+            "imagefs.available": "0%", "imagefs.inodesFree": "0%",
+        },
         "serializeImagePulls": false,
         "registryPullQPS": 0,
         "eventRecordQPS": 0,
@@ -243,6 +255,18 @@ mod tests {
         assert_eq!(capabilities("Name:\tx\nCapEff:\t000001fffeffffff\n") & SYS_RESOURCE, 0);
         assert_ne!(capabilities("CapEff:\t000001ffffffffff\n") & SYS_RESOURCE, 0);
         assert!(runtime_config(&settings(), false).contains("restrict_oom_score_adj = true"));
+    }
+
+    #[test]
+    fn a_second_up_does_not_touch_what_is_watched() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let written = || fs::metadata(file.path()).unwrap().modified().unwrap();
+        write_changed(file.path(), "a").unwrap();
+        let before = written();
+        write_changed(file.path(), "a").unwrap();
+        assert_eq!(written(), before);
+        write_changed(file.path(), "b").unwrap();
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), "b");
     }
 
     #[test]

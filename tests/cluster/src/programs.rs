@@ -95,6 +95,13 @@ fn tools(go_mod: &str) -> Vec<Tool> {
     block.take_while(|line| *line != ")").filter_map(Tool::of).collect()
 }
 
+/// The tools that run in pods.
+pub(crate) fn in_pods() -> Result<Vec<Tool>> {
+    let mut tools = tools(&fs::read_to_string(MODULE)?);
+    tools.retain(|tool| tool.module != KUBERNETES);
+    Ok(tools)
+}
+
 fn short_name(module: &str) -> &'static str {
     MODULES.iter().find(|(path, _)| *path == module).map_or("other", |(_, short)| short)
 }
@@ -136,13 +143,6 @@ impl Programs {
     /// The file of a tool.
     pub(crate) fn file(&self, tool: &Tool) -> PathBuf {
         self.bin.join(short_name(tool.module)).join(tool.binary())
-    }
-
-    /// The tools that run in pods.
-    pub(crate) fn in_pods(&self) -> Result<Vec<Tool>> {
-        let mut tools = tools(&fs::read_to_string(MODULE)?);
-        tools.retain(|tool| tool.module != KUBERNETES);
-        Ok(tools)
     }
 
     /// A module by its path.

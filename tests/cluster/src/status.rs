@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
 
 use crate::{
-    apply, cgroups, control_plane, daemons, dns, kubeconfig, node, registries, say,
+    apply, cgroups, control_plane, daemons, dns, images, kubeconfig, node, registries, say,
     settings::{FUNCTIONS_DOMAIN, REGISTRY_USER, Settings},
 };
 
@@ -22,6 +22,13 @@ pub(crate) async fn status(settings: &Settings) -> Result<bool> {
     for name in components() {
         line(daemons::is_running(settings, name), name.to_owned());
     }
+    match images::missing(settings).await {
+        Ok(missing) if missing.is_empty() => line(true, "all images of components".into()),
+        Ok(missing) => {
+            line(false, format!("images {} (`tests/cluster/up` imports them)", missing.join(", ")))
+        }
+        Err(error) => line(false, format!("images: {error:#}")),
+    }
     match api(settings).await {
         Ok(lines) => lines.into_iter().for_each(|(good, text)| line(good, text)),
         Err(error) => line(false, format!("API: {error:#}")),
@@ -32,7 +39,7 @@ pub(crate) async fn status(settings: &Settings) -> Result<bool> {
 }
 
 /// All components' names.
-fn components() -> impl Iterator<Item = &'static str> {
+pub(crate) fn components() -> impl Iterator<Item = &'static str> {
     let lists = [control_plane::NAMES, node::NAMES, dns::NAMES, registries::NAMES];
     lists.into_iter().flatten().copied().chain([node::RUNTIME])
 }

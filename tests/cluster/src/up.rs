@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use fs_err as fs;
 use kube::Client;
 use tokio::time::{Instant, sleep};
@@ -56,6 +56,7 @@ async fn bring_up(settings: &Settings, stages: &Stages, with_images: bool) -> Re
     stages.run("workloads", workloads(settings, &client)).await?;
     stages.run("publishing", publish::publish(settings, &client)).await?;
     stages.run("ingress", ingress(settings)).await?;
+    all_run(settings)?;
     if with_images {
         stages.run("language images", languages::provide(settings, &client)).await?;
     }
@@ -106,6 +107,14 @@ fn is_applied(settings: &Settings, programs: &Programs) -> bool {
     fs::read_to_string(settings.state.join("applied")).is_ok_and(|text| text == applied(programs))
 }
 
+/// A component may have ended after it was ready.
+fn all_run(settings: &Settings) -> Result<()> {
+    match status::components().find(|name| !daemons::is_running(settings, name)) {
+        None => Ok(()),
+        Some(name) => bail!("{name} ended; the end of its log:\n{}", daemons::log_tail(settings, name)),
+    }
+}
+
 /// Waits until this machine reaches the ingress.
 async fn ingress(settings: &Settings) -> Result<()> {
     let end = Instant::now() + INGRESS_PATIENCE;
@@ -117,7 +126,7 @@ async fn ingress(settings: &Settings) -> Result<()> {
             _ => sleep(daemons::LOOK).await,
         }
     }
-    anyhow::bail!(
+    bail!(
         "nothing answers at {address}; the end of kube-proxy's log:\n{}",
         daemons::log_tail(settings, "kube-proxy")
     )
