@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tm_lambda::cloud_event::{Replies, ReplyMode};
 use tm_lambda::http_event::{Api, HttpFormat};
+use tm_lambda::log::{SystemLevel, SystemLog};
 use tm_lambda::log_tail::LogFormat;
 use tm_lambda::{FunctionArn, FunctionName, FunctionVersion, arn, environment as env, limits};
 use tracing::level_filters::LevelFilter;
@@ -44,8 +45,8 @@ pub(crate) struct Config {
     pub(crate) launch: Launch,
     /// How much the shim says about itself.
     pub(crate) log_level: LevelFilter,
-    /// The form of the platform's own lines in the function's log.
-    pub(crate) log_format: LogFormat,
+    /// The platform's own lines in the function's log.
+    pub(crate) system_log: SystemLog,
     /// Follow AWS also where it hides something.
     pub(crate) strict: bool,
 }
@@ -159,7 +160,7 @@ impl Config {
             drain_timeout: reader.read(env::TM_DRAIN_TIMEOUT, timeout).unwrap_or(function_timeout),
             function,
             log_level: reader.read(env::TM_LOG, log_level).unwrap_or(LevelFilter::WARN),
-            log_format: LogFormat::Text,
+            system_log: system_log(&mut reader),
             strict,
             launch: launch(&reader, command, deployment.clone()),
         };
@@ -318,6 +319,24 @@ fn word(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("expected at most 64 letters, digits and `-`".to_owned())
+    }
+}
+
+/// AWS's words, in any case. A format that nobody knows is the runtime client's business, and text here.
+fn system_log(reader: &mut Reader<'_>) -> SystemLog {
+    let format = |text: &str| match text.to_ascii_uppercase().as_str() {
+        "JSON" => Ok(LogFormat::Json),
+        _ => Ok(LogFormat::Text),
+    };
+    let level = |text: &str| match text.to_ascii_uppercase().as_str() {
+        "DEBUG" => Ok(SystemLevel::Debug),
+        "INFO" => Ok(SystemLevel::Info),
+        "WARN" => Ok(SystemLevel::Warn),
+        _ => Err("expected `DEBUG`, `INFO` or `WARN`".to_owned()),
+    };
+    SystemLog {
+        format: reader.read(env::AWS_LAMBDA_LOG_FORMAT, format).unwrap_or_default(),
+        level: reader.read(env::TM_SYSTEM_LOG_LEVEL, level).unwrap_or_default(),
     }
 }
 

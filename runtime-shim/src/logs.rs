@@ -69,6 +69,9 @@ impl Lane {
 
     /// Puts lines ahead of everything that the function says from now on.
     pub(crate) fn write(&self, lines: String) {
+        if lines.is_empty() {
+            return;
+        }
         self.send(Command::Write(lines));
     }
 

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tm_lambda::log::{self, InitPhase, Report, Status};
+use tm_lambda::log::{InitPhase, InitStart, Report, Status};
 use tm_lambda::{FunctionError, RequestId};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -101,7 +101,7 @@ impl Shared {
 
 impl Worker {
     pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Self {
-        let output = Output::new(shared.sink.clone(), shared.config.log_format);
+        let output = Output::new(shared.sink.clone(), shared.config.system_log.format);
         Self { index, shared, output, failed_inits: 0 }
     }
 
@@ -138,7 +138,8 @@ impl Worker {
                 None => Stage::Stop,
             },
             Err(FailedInit { ending, environment, duration }) => {
-                let line = log::init_report(duration, InitPhase::Init, &ending.status());
+                let log = &self.shared.config.system_log;
+                let line = log.init_report(duration, InitPhase::Init, &ending.status());
                 self.discard(environment, line, Tail::Keep).await;
                 Stage::Cold
             }
@@ -232,8 +233,10 @@ impl Worker {
         let FailedInit { ending, mut environment, duration } = failed;
         let id = invocation.id();
         let error = ending.error(id, self.shared.config.function_timeout);
-        let mut lines = log::init_report(duration, InitPhase::Invoke, &ending.status());
-        lines.push_str(&log::start(id, &self.shared.config.function.version));
+        let Config { system_log, function, .. } = &*self.shared.config;
+        let mut lines = system_log.init_report(duration, InitPhase::Invoke, &ending.status());
+        let arn = invocation.delivery.context.arn.to_str().unwrap_or_default();
+        lines.push_str(&system_log.start(id, arn, &function.version));
         let memory = environment.as_mut().map_or(1, |environment| environment.memory());
         lines.push_str(&self.last_lines(id, began, None, memory, &Some((&ending, &error))));
         let stop = matches!(ending, Ending::Halted);
@@ -255,7 +258,7 @@ impl Worker {
         let Invocation { delivery, expires, responder, .. } = invocation;
         let id = delivery.id;
         let mut caller = Caller::new(responder, self.shared.config.strict);
-        environment.begin(delivery, caller.takes_streams(), &self.shared.config.function.version).await;
+        environment.begin(delivery, caller.takes_streams(), &self.shared.config).await;
         let ending = loop {
             match environment.step(Some(expires), &self.shared.halt).await {
                 Step::Session(Event::Ready) => break None,
@@ -318,13 +321,7 @@ impl Worker {
     ) -> String {
         let config = &self.shared.config;
         let timed_out = matches!(failure, Some((Ending::TimedOut, _)));
-        let mut lines = match failure {
-            Some(_) if timed_out => log::timeout(jiff::Timestamp::now(), id, config.function_timeout),
-            Some((_, error)) => log::failure(error),
-            None => String::new(),
-        };
-        lines.push_str(&log::end(id));
-        lines.push_str(&log::report(&Report {
+        let report = Report {
             id,
             // LG-08: a timeout took exactly as long as it was allowed to.
             duration: if timed_out { config.function_timeout } else { began.elapsed() },
@@ -332,8 +329,9 @@ impl Worker {
             memory_size: config.function.memory_size,
             max_memory,
             status: failure.map_or(Status::Success, |(ending, _)| ending.status()),
-        }));
-        lines
+        };
+        let error = failure.map(|(_, error)| error);
+        config.system_log.last_lines(&report, error, config.function_timeout)
     }
 
     /// LC-20: TERM first, as users of Kubernetes expect.
@@ -367,7 +365,13 @@ fn tail_for(caller: &Caller) -> Tail {
 }
 
 fn init_start_line(config: &Config) -> String {
+    let Config { system_log, function, .. } = config;
     let version = env!("CARGO_PKG_VERSION");
-    let arn = format!("arn:aws:lambda:{}::runtime:runtime-shim-{version}", config.function.region);
-    log::init_start(&format!("runtime-shim/{version}"), &arn)
+    system_log.init_start(&InitStart {
+        runtime_version: &format!("runtime-shim/{version}"),
+        runtime_version_arn: &format!("arn:aws:lambda:{}::runtime:runtime-shim-{version}", function.region),
+        function_name: function.name.as_str(),
+        function_version: function.version.as_str(),
+        memory_size: function.memory_size,
+    })
 }

@@ -72,6 +72,7 @@ variables! {
     TM_INIT_TIMEOUT = "TM_INIT_TIMEOUT", Shim, "`10s`", "Longest time from a runtime's start to its first `next`";
     TM_DRAIN_TIMEOUT = "TM_DRAIN_TIMEOUT", Shim, "the function timeout", "Longest wait for running requests after SIGTERM or SIGINT";
     TM_LOG = "TM_LOG", Shim, "`warn`", "How much the shim says on stderr about itself: `off`, `error`, `warn`, `info`, `debug` or `trace`";
+    TM_SYSTEM_LOG_LEVEL = "TM_SYSTEM_LOG_LEVEL", Shim, "`INFO`", "With `AWS_LAMBDA_LOG_FORMAT=JSON`: which of the shim's own lines are written, `DEBUG`, `INFO` or `WARN`";
     K_SERVICE = "K_SERVICE", Both, "-", "Set by Knative; the function's name where `AWS_LAMBDA_FUNCTION_NAME` is not set";
     K_REVISION = "K_REVISION", Both, "-", "Set by Knative; the function's version where `AWS_LAMBDA_FUNCTION_VERSION` is not set";
     AWS_ACCOUNT_ID = "AWS_ACCOUNT_ID", Both, "`123456789012`", "Account in the function's ARN";
@@ -83,8 +84,8 @@ variables! {
     AWS_LAMBDA_FUNCTION_MEMORY_SIZE = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", Both, "`128`", "The function's memory in MB, as its context and the `REPORT` line say it";
     AWS_LAMBDA_LOG_GROUP_NAME = "AWS_LAMBDA_LOG_GROUP_NAME", Both, "`/aws/lambda/NAME`", "Log group of the function's context";
     AWS_LAMBDA_LOG_STREAM_NAME = "AWS_LAMBDA_LOG_STREAM_NAME", Both, "`YYYY/MM/DD/[VERSION]` and 32 hex digits", "Log stream of the function's context";
-    AWS_LAMBDA_LOG_FORMAT = "AWS_LAMBDA_LOG_FORMAT", Both, "-", "Log format, for the runtime client. The shim's own lines are text";
-    AWS_LAMBDA_LOG_LEVEL = "AWS_LAMBDA_LOG_LEVEL", Both, "-", "Log level, for the runtime client";
+    AWS_LAMBDA_LOG_FORMAT = "AWS_LAMBDA_LOG_FORMAT", Both, "-", "Log format: `Text` or `JSON`, for the runtime client and for the shim's own lines";
+    AWS_LAMBDA_LOG_LEVEL = "AWS_LAMBDA_LOG_LEVEL", Both, "-", "Log level, for the runtime client. The shim's own is `TM_SYSTEM_LOG_LEVEL`";
     AWS_REGION = "AWS_REGION", Both, "`AWS_DEFAULT_REGION`, else `us-east-1`", "Region of the function's ARN and of SDKs inside the function";
     AWS_DEFAULT_REGION = "AWS_DEFAULT_REGION", Both, "`AWS_REGION`", "Region of SDKs inside the function";
     AWS_EXECUTION_ENV = "AWS_EXECUTION_ENV", Both, "-", "Passed through; never invented";

@@ -1,4 +1,7 @@
-//! Platform log lines in text form (section 6.1). Every function gives whole lines, newline included.
+//! Platform log lines: in text form here (section 6.1), in either form by [`SystemLog`]. Every function gives whole lines,
+//! newline included.
+
+mod system;
 
 use std::time::Duration;
 
@@ -6,6 +9,8 @@ use crate::duration_text::{hundredths_of_millis, millis};
 use crate::error_type;
 use crate::function_error::FunctionError;
 use crate::id::{FunctionVersion, RequestId};
+
+pub use system::{InitStart, SystemLevel, SystemLog};
 
 /// When an init happened, as `INIT_REPORT` says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +56,7 @@ pub fn init_start(runtime_version: &str, arn: &str) -> String {
 
 /// `INIT_REPORT …`; printed only when an init failed.
 pub fn init_report(duration: Duration, phase: InitPhase, status: &Status) -> String {
-    let phase = match phase {
-        InitPhase::Init => "init",
-        InitPhase::Invoke => "invoke",
-    };
+    let phase = phase.word();
     let status = status.fields().unwrap_or_else(|| "Status: success".to_owned());
     format!("INIT_REPORT Init Duration: {} ms\tPhase: {phase}\t{status}\n", millis(duration))
 }
@@ -104,6 +106,17 @@ pub fn timeout(now: jiff::Timestamp, id: RequestId, timeout: Duration) -> String
 fn billed(duration: Duration, init: Option<Duration>) -> u128 {
     let sum = hundredths_of_millis(duration) + init.map_or(0, hundredths_of_millis);
     sum.div_ceil(100).max(1)
+}
+
+// === impl InitPhase ===
+
+impl InitPhase {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Init => "init",
+            Self::Invoke => "invoke",
+        }
+    }
 }
 
 // === impl Status ===

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tm_lambda::{FunctionVersion, RuntimeExit, environment as env, log};
+use tm_lambda::{RuntimeExit, environment as env};
 use tm_serve::Tasks;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::ending::Ending;
 use super::session::{Event, Session};
+use crate::config::Config;
 use crate::invocation::Delivery;
 use crate::logs::{Lane, Output, Tail};
 use crate::process::children::{Child, Children};
@@ -118,9 +119,10 @@ impl Environment {
     }
 
     /// Gives the process an invoke, with START ahead of everything it says.
-    pub(crate) async fn begin(&mut self, delivery: Delivery, streams: bool, version: &FunctionVersion) {
+    pub(crate) async fn begin(&mut self, delivery: Delivery, streams: bool, config: &Config) {
         self.lane.settle().await;
-        let start = log::start(delivery.id, version);
+        let arn = delivery.context.arn.to_str().unwrap_or_default();
+        let start = config.system_log.start(delivery.id, arn, &config.function.version);
         // The event leaves first, as somebody waits for it. The line still comes ahead of what the function says: it is
         // handed over before this task lets any other run, and the lane takes lines before output.
         self.session.assign(delivery, streams);

@@ -211,3 +211,50 @@ while True:
     let used = log.split("Max Memory Used: ").nth(1).unwrap().split(' ').next().unwrap();
     assert!(used.parse::<u64>().unwrap() > 80, "{log}");
 }
+
+#[test]
+fn json_records() {
+    let program = "
+while True:
+    id, body, headers = next_event()
+    say('plain words')
+    say('{\"level\":\"INFO\",\"own\":1}')
+    if body == b'\"exit\"':
+        os._exit(1)
+    respond(id, body)
+";
+    let shim = Setup::python(program).env("AWS_LAMBDA_LOG_FORMAT", "JSON").env("INVOKER_COUNT", "1").start();
+    let id = shim.invoke("1").id().to_owned();
+    shim.invoke("\"exit\"");
+    let log = shim.wait_log("{\"time\"", 6);
+    let lines: Vec<&str> = log.lines().collect();
+    let kind = |line: &str| {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+        record["type"].as_str().unwrap_or_default().to_owned()
+    };
+    let kinds: Vec<String> = lines.iter().map(|line| kind(line)).collect();
+    let own = ["", ""];
+    let invoke = ["platform.start", own[0], own[1]];
+    let expected = [
+        &["platform.initStart"][..],
+        &invoke,
+        &["platform.report"],
+        &invoke,
+        &["platform.runtimeDone", "platform.report"],
+    ]
+    .concat();
+    assert_eq!(kinds, expected, "{log}");
+    assert_eq!(
+        &lines[2..4],
+        ["plain words", "{\"level\":\"INFO\",\"own\":1}"],
+        "the function's lines are its own"
+    );
+    let report: serde_json::Value = serde_json::from_str(lines[4]).unwrap();
+    assert_eq!(
+        (&report["record"]["requestId"], &report["record"]["status"]),
+        (&id.into(), &"success".into())
+    );
+    assert!(report["record"]["metrics"]["initDurationMs"].is_number(), "{report}");
+    let crash: serde_json::Value = serde_json::from_str(lines[9]).unwrap();
+    assert_eq!(crash["record"]["errorType"], "Runtime.ExitError");
+}
