@@ -9,6 +9,7 @@ mod sink;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tm_lambda::cloud_event::{Replies, ReplyMode};
@@ -40,7 +41,7 @@ pub(crate) struct Config {
     /// Time of running requests after the signal.
     pub(crate) drain_timeout: Duration,
     /// Who the function is.
-    pub(crate) function: Function,
+    pub(crate) function: Arc<Function>,
     /// What is started.
     pub(crate) launch: Launch,
     /// How much the shim says about itself.
@@ -113,6 +114,8 @@ pub(crate) struct Function {
     pub(crate) region: String,
     /// Its ARN.
     pub(crate) arn: FunctionArn,
+    /// Its handler, as extensions are told.
+    pub(crate) handler: String,
 }
 
 /// What is started, and what it is told.
@@ -147,6 +150,7 @@ impl Config {
         let mut reader = Reader::new(&deployment);
         let function_timeout = function_timeout(&mut reader);
         let function = function(&mut reader);
+        let launch = launch(&reader, command, deployment.clone());
         let strict = reader.read(env::TM_STRICT, reader::boolean).unwrap_or_default();
         let config = Self {
             front: front(&mut reader, &function, strict),
@@ -158,11 +162,14 @@ impl Config {
             function_timeout,
             init_timeout: reader.read(env::TM_INIT_TIMEOUT, timeout).unwrap_or(limits::INIT_TIMEOUT),
             drain_timeout: reader.read(env::TM_DRAIN_TIMEOUT, timeout).unwrap_or(function_timeout),
-            function,
+            function: Arc::new(Function {
+                handler: launch.handler.to_string_lossy().into_owned(),
+                ..function
+            }),
             log_level: reader.read(env::TM_LOG, log_level).unwrap_or(LevelFilter::WARN),
             system_log: system_log(&mut reader),
             strict,
-            launch: launch(&reader, command, deployment.clone()),
+            launch,
         };
         reader.finish(config)
     }
@@ -309,6 +316,7 @@ fn function(reader: &mut Reader<'_>) -> Function {
             .read(env::AWS_LAMBDA_FUNCTION_MEMORY_SIZE, |text| reader::number(text, 1..=1 << 30))
             .map_or(128, |mb| u32::try_from(mb).unwrap_or(u32::MAX)),
         region,
+        handler: String::new(),
     }
 }
 

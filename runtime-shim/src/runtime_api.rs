@@ -6,10 +6,14 @@
 //! * `POST /2018-06-01/runtime/init/error` - the init failed; 202
 //! * `GET  /2018-06-01/ping` - 200 `pong`
 //!
+//! * `POST /2020-01-01/extension/register`, `GET …/event/next`, `POST …/init/error`, `POST …/exit/error` - internal extensions
+//! * `PUT  /2022-07-01/telemetry`, `PUT /2020-08-15/logs` - 202, not supported
+//!
 //! Everything else is 404, a wrong method 405. Handlers know HTTP; what a call means for the worker is decided in the
 //! worker's own loop, which they reach through a [`Link`].
 
 mod answer;
+mod extension;
 mod link;
 mod route;
 mod shared;
@@ -23,6 +27,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use tm_lambda::extension::{LOGS_NOT_SUPPORTED, TELEMETRY_NOT_SUPPORTED};
 use tm_lambda::limits::MAX_RUNTIME_HEADER_BYTES;
 use tm_serve::{AcceptOptions, Http1, Options, Tasks};
 use tokio::net::TcpListener;
@@ -30,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::body;
 use answer::Body;
-pub(crate) use link::{Call, CallKind, Link, NextReply, Offer, Upload, Uploaded};
+pub(crate) use link::{Call, CallKind, ExtensionReply, Link, NextReply, Offer, Upload, Uploaded};
 use route::Route;
 pub(crate) use shared::{Entry, SharedApi};
 
@@ -75,6 +80,13 @@ pub(crate) async fn handle(link: Link, request: Request<Incoming>) -> Result<Res
         Route::Response(id) => upload::response(&link, id, &parts.headers, body).await,
         Route::Error(id) => upload::error(&link, id, &parts.headers, body).await,
         Route::InitError => upload::init_error(&link, &parts.headers, body).await,
+        Route::Register => return Ok(extension::register(&link, &parts.headers, body).await),
+        Route::ExtensionNext => return Ok(extension::next(&link, &parts.headers).await),
+        Route::ExtensionError => return Ok(extension::failed(&link, &parts.headers, body).await),
+        Route::Telemetry => {
+            return Ok(extension::telemetry(TELEMETRY_NOT_SUPPORTED, &parts.headers, body).await);
+        }
+        Route::Logs => return Ok(extension::telemetry(LOGS_NOT_SUPPORTED, &parts.headers, body).await),
         Route::WrongMethod => Ok(unread(body, answer::wrong_method()).await),
         Route::Unknown => Ok(unread(body, answer::not_found()).await),
     };

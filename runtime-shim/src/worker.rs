@@ -13,6 +13,7 @@
 mod caller;
 mod ending;
 mod environment;
+mod extensions;
 mod session;
 
 use std::sync::Arc;

@@ -59,6 +59,16 @@ names! {
     AMZN_REMAPPED_CONTENT_TYPE = "x-amzn-remapped-content-type";
     /// CE-11: the attributes of a CloudEvent as JSON; older runtimes read it.
     RUNTIME_CLOUDEVENTS_CONTEXT = "lambda-runtime-cloudevents-context";
+    /// EX-02: the name an extension registers.
+    EXTENSION_NAME = "lambda-extension-name";
+    /// EX-04: what a registered extension is known by.
+    EXTENSION_IDENTIFIER = "lambda-extension-identifier";
+    /// What an extension's answers may contain.
+    EXTENSION_ACCEPT_FEATURE = "lambda-extension-accept-feature";
+    /// The id of one event for one extension.
+    EXTENSION_EVENT_IDENTIFIER = "lambda-extension-event-identifier";
+    /// EX-09: why an extension gives up.
+    EXTENSION_ERROR_TYPE = "lambda-extension-function-error-type";
     /// Knative's own probes carry it.
     K_NETWORK_PROBE = "k-network-probe";
 }

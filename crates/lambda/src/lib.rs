@@ -12,6 +12,7 @@ mod duration_text;
 pub mod environment;
 pub mod error_type;
 pub mod event_stream;
+pub mod extension;
 pub mod function_error;
 pub mod headers;
 pub mod http_event;

@@ -64,6 +64,11 @@ pub(crate) fn wrong_method() -> Response<Body> {
     with(StatusCode::METHOD_NOT_ALLOWED, TEXT, "")
 }
 
+/// JSON with a status.
+pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    with(status, JSON, body)
+}
+
 fn with(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;

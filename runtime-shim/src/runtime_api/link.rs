@@ -1,11 +1,16 @@
 //! From the Runtime API's handlers to the loop of the worker they belong to, as typed calls.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::HeaderValue;
 use tm_lambda::api_error::ApiError;
+use tm_lambda::extension::{ExtensionError, Subscriptions};
 use tm_lambda::{FunctionError, RequestId};
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
+use crate::config::Function;
 use crate::invocation::{Delivery, Whole};
 
 /// One worker, as handlers see it.
@@ -13,10 +18,15 @@ use crate::invocation::{Delivery, Whole};
 pub(crate) struct Link {
     /// Handlers → worker.
     call_tx: mpsc::Sender<Call>,
+    /// Whose runtime it is.
+    function: Arc<Function>,
 }
 
 /// Worker → a waiting `next`.
 pub(crate) type NextReply = oneshot::Sender<Result<Delivery, ApiError>>;
+
+/// Worker → a waiting extension.
+pub(crate) type ExtensionReply = oneshot::Sender<Result<String, ExtensionError>>;
 
 /// A call whose order matters; the worker answers each.
 #[derive(Debug)]
@@ -33,6 +43,29 @@ pub(crate) enum Call {
         offer: Option<Offer>,
         /// Whether it may be sent.
         reply: oneshot::Sender<Result<Upload, ApiError>>,
+    },
+    /// An extension registers.
+    Register {
+        /// Its name.
+        name: String,
+        /// What it wants to be told of.
+        wanted: Subscriptions,
+        /// Its identifier.
+        reply: oneshot::Sender<Result<Uuid, ExtensionError>>,
+    },
+    /// An extension waits for an event.
+    ExtensionNext {
+        /// Who.
+        id: Uuid,
+        /// The event's JSON.
+        reply: ExtensionReply,
+    },
+    /// An extension gives up, and says why.
+    ExtensionFailed {
+        /// Who.
+        id: Uuid,
+        /// Whether it is known.
+        reply: oneshot::Sender<Result<(), ExtensionError>>,
     },
     /// The init failed.
     InitError {
@@ -93,9 +126,14 @@ const CALLS: usize = 16;
 
 impl Link {
     /// A link and the worker's end of it.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Call>) {
+    pub(crate) fn new(function: Arc<Function>) -> (Self, mpsc::Receiver<Call>) {
         let (call_tx, call_rx) = mpsc::channel(CALLS);
-        (Self { call_tx }, call_rx)
+        (Self { call_tx, function }, call_rx)
+    }
+
+    /// Who the function is.
+    pub(crate) fn function(&self) -> &Function {
+        &self.function
     }
 
     /// Waits for an event, for as long as it takes (RT-03).
@@ -116,6 +154,30 @@ impl Link {
     /// Reports that the init failed.
     pub(crate) async fn init_error(&self, error: FunctionError) -> Result<(), ApiError> {
         self.ask(|reply| Call::InitError { error, reply }).await
+    }
+
+    /// Registers an extension.
+    pub(crate) async fn register(&self, name: String, wanted: Subscriptions) -> Result<Uuid, ExtensionError> {
+        self.ask_for_extension(|reply| Call::Register { name, wanted, reply }).await
+    }
+
+    /// Waits for an extension's next event, for as long as it takes (EX-05).
+    pub(crate) async fn extension_next(&self, id: Uuid) -> Result<String, ExtensionError> {
+        self.ask_for_extension(|reply| Call::ExtensionNext { id, reply }).await
+    }
+
+    /// An extension gives up.
+    pub(crate) async fn extension_failed(&self, id: Uuid) -> Result<(), ExtensionError> {
+        self.ask_for_extension(|reply| Call::ExtensionFailed { id, reply }).await
+    }
+
+    async fn ask_for_extension<T>(
+        &self,
+        call: impl FnOnce(oneshot::Sender<Result<T, ExtensionError>>) -> Call,
+    ) -> Result<T, ExtensionError> {
+        let (reply_tx, reply_rx) = oneshot::channel();
+        self.call_tx.send(call(reply_tx)).await.map_err(|_| ExtensionError::Internal)?;
+        reply_rx.await.unwrap_or(Err(ExtensionError::Internal))
     }
 
     /// Calls the worker. One that has gone takes its process with it, so the caller will hardly read the 500.

@@ -11,9 +11,19 @@ pub(crate) enum Route {
     Response(Option<RequestId>),
     Error(Option<RequestId>),
     InitError,
+    /// An extension registers.
+    Register,
+    /// An extension waits for an event.
+    ExtensionNext,
+    /// An extension gives up.
+    ExtensionError,
+    /// A subscription to telemetry.
+    Telemetry,
+    /// A subscription to logs.
+    Logs,
     /// The path is known, the method is not the one for it.
     WrongMethod,
-    /// Also everything of SnapStart (RT-39) and of extensions, while they are not served.
+    /// Also everything of SnapStart (RT-39).
     Unknown,
 }
 
@@ -21,7 +31,7 @@ pub(crate) enum Route {
 
 impl Route {
     pub(crate) fn of(method: &Method, path: &str) -> Self {
-        let Some(path) = path.strip_prefix("/2018-06-01/") else { return Self::Unknown };
+        let Some(path) = path.strip_prefix("/2018-06-01/") else { return Self::of_extension(method, path) };
         let mut segments = path.split('/');
         let mut next = || segments.next();
         let (wanted, route) = match (next(), next(), next(), next(), next()) {
@@ -34,6 +44,20 @@ impl Route {
                 (Method::POST, Self::Error(RequestId::parse(id).ok()))
             }
             (Some("runtime"), Some("init"), Some("error"), None, _) => (Method::POST, Self::InitError),
+            _ => return Self::Unknown,
+        };
+        if *method == wanted { route } else { Self::WrongMethod }
+    }
+
+    fn of_extension(method: &Method, path: &str) -> Self {
+        let (wanted, route) = match path {
+            "/2020-01-01/extension/register" => (Method::POST, Self::Register),
+            "/2020-01-01/extension/event/next" => (Method::GET, Self::ExtensionNext),
+            "/2020-01-01/extension/init/error" | "/2020-01-01/extension/exit/error" => {
+                (Method::POST, Self::ExtensionError)
+            }
+            "/2022-07-01/telemetry" | "/2022-07-01/telemetry/" => (Method::PUT, Self::Telemetry),
+            "/2020-08-15/logs" | "/2020-08-15/logs/" => (Method::PUT, Self::Logs),
             _ => return Self::Unknown,
         };
         if *method == wanted { route } else { Self::WrongMethod }
@@ -59,7 +83,12 @@ mod tests {
             (Method::POST, format!("{base}/invocation/next"), Route::WrongMethod),
             (Method::GET, format!("{base}/invocation/{id}/error"), Route::WrongMethod),
             (Method::GET, format!("{base}/restore/next"), Route::Unknown),
-            (Method::POST, "/2020-01-01/extension/register".to_owned(), Route::Unknown),
+            (Method::POST, "/2020-01-01/extension/register".to_owned(), Route::Register),
+            (Method::GET, "/2020-01-01/extension/event/next".to_owned(), Route::ExtensionNext),
+            (Method::POST, "/2020-01-01/extension/exit/error".to_owned(), Route::ExtensionError),
+            (Method::PUT, "/2022-07-01/telemetry".to_owned(), Route::Telemetry),
+            (Method::GET, "/2020-08-15/logs".to_owned(), Route::WrongMethod),
+            (Method::GET, "/2020-01-01/extension/x".to_owned(), Route::Unknown),
             (Method::GET, format!("{base}/invocation/next/"), Route::Unknown),
             (Method::GET, "/".to_owned(), Route::Unknown),
         ] {

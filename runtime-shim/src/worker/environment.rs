@@ -1,5 +1,6 @@
 //! A running process and everything that goes with it: its Runtime API, its session, its log lane, its memory figure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tm_lambda::{RuntimeExit, environment as env};
@@ -30,7 +31,7 @@ pub(crate) struct Environment {
     started: Instant,
     /// What the first invoke is billed for the init; taken by it.
     init: Option<Duration>,
-    children: std::sync::Arc<Children>,
+    children: Arc<Children>,
     /// The Runtime API and the lane; they end with the environment.
     tasks: Tasks,
     api: CancellationToken,
@@ -65,7 +66,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 impl Environment {
     /// Starts the process of worker `index`, with a Runtime API of its own.
     pub(crate) async fn start(index: usize, shared: &Shared, output: Output) -> Result<Self, StartError> {
-        let (session, link) = Session::new();
+        let (session, link) = Session::new(Arc::clone(&shared.config.function));
         let (tasks, api) = (Tasks::new(), CancellationToken::new());
         let address = match &shared.api {
             Some(api) => api.address(),

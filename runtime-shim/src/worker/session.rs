@@ -1,9 +1,14 @@
 //! What one runtime process is allowed to call, and what it was given. Lives in the worker's loop; knows no process.
 
+use std::sync::Arc;
+
 use tm_lambda::api_error::ApiError;
+use tm_lambda::extension::ExtensionError;
 use tm_lambda::{FunctionError, RequestId, RuntimeCall, RuntimeState};
 use tokio::sync::{mpsc, oneshot};
 
+use super::extensions::Extensions;
+use crate::config::Function;
 use crate::invocation::Delivery;
 use crate::runtime_api::{Call, CallKind, Link, NextReply, Offer, Upload, Uploaded};
 
@@ -18,6 +23,9 @@ pub(crate) struct Session {
     /// An answer that is being sent.
     upload: Option<oneshot::Receiver<Uploaded>>,
     current: Option<Current>,
+    extensions: Extensions,
+    /// The runtime waits for an event, and its extensions are still at work.
+    waiting: bool,
 }
 
 /// The invoke that the process has, or is to get.
@@ -46,10 +54,17 @@ pub(crate) enum Event {
 
 impl Session {
     /// A session, and the link for the handlers.
-    pub(crate) fn new() -> (Self, Link) {
-        let (link, call_rx) = Link::new();
-        let session =
-            Self { call_rx, state: RuntimeState::Started, parked: None, upload: None, current: None };
+    pub(crate) fn new(function: Arc<Function>) -> (Self, Link) {
+        let (link, call_rx) = Link::new(function);
+        let session = Self {
+            call_rx,
+            state: RuntimeState::Started,
+            parked: None,
+            upload: None,
+            current: None,
+            extensions: Extensions::default(),
+            waiting: false,
+        };
         (session, link)
     }
 
@@ -77,6 +92,7 @@ impl Session {
 
     /// Gives the process an invoke, now or when it asks.
     pub(crate) fn assign(&mut self, delivery: Delivery, streams: bool) {
+        self.extensions.invoke(&delivery);
         self.current = Some(Current { delivery, answered: false, streams });
         self.deliver();
     }
@@ -100,6 +116,21 @@ impl Session {
                 let _ = reply.send(upload);
                 offer.filter(|_| streams).map(Event::Streaming)
             }
+            Call::Register { name, wanted, reply } => {
+                let _ = reply.send(match self.state {
+                    RuntimeState::Started => self.extensions.register(name, wanted),
+                    _ => Err(ExtensionError::Closed),
+                });
+                None
+            }
+            Call::ExtensionNext { id, reply } => {
+                self.extensions.next(id, reply);
+                self.ready()
+            }
+            Call::ExtensionFailed { id, reply } => {
+                let _ = reply.send(self.extensions.failed(id));
+                None
+            }
             Call::InitError { error, reply } => {
                 let allowed = self.step(RuntimeCall::InitError);
                 let event = allowed.is_ok().then_some(Event::InitError(error));
@@ -118,12 +149,22 @@ impl Session {
         // A second one replaces the first, whose connection is as good as gone.
         self.parked = Some(reply);
         match before {
-            RuntimeState::Started | RuntimeState::ResponseSent => Some(Event::Ready),
+            RuntimeState::Started | RuntimeState::ResponseSent => {
+                self.waiting = true;
+                self.ready()
+            }
             _ => {
                 self.deliver();
                 None
             }
         }
+    }
+
+    /// The phase is over when the runtime and all of its extensions wait (LC-02, LC-07).
+    fn ready(&mut self) -> Option<Event> {
+        let over = self.waiting && self.extensions.settled();
+        self.waiting &= !over;
+        over.then_some(Event::Ready)
     }
 
     /// Hands the current invoke to the waiting `next`. If nobody reads it, the next one gets it (RT-24, RT-25).

@@ -5,6 +5,7 @@
 
 mod cloud_events;
 mod contract;
+mod extensions;
 mod failures;
 mod harness;
 mod http;

@@ -20,7 +20,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -62,12 +64,17 @@ func handle(ctx context.Context, event json.RawMessage) (any, error) {
 	return event, nil
 }
 
-func main() { lambda.Start(handle) }
+func main() {
+	if os.Getenv("SIGTERM") != "" {
+		lambda.StartWithOptions(handle, lambda.WithEnableSIGTERM(func() { fmt.Println("terminated with care") }))
+	}
+	lambda.Start(handle)
+}
 "#;
 
 /// The compiled function.
 fn function() -> PathBuf {
-    let folder = tools::cached(&format!("go-function-{VERSION}-2"), |folder| {
+    let folder = tools::cached(&format!("go-function-{VERSION}-3"), |folder| {
         fs::write(folder.join("main.go"), PROGRAM).unwrap();
         let module =
             format!("module function\n\ngo 1.21\n\nrequire github.com/aws/aws-lambda-go {VERSION}\n");
@@ -98,6 +105,21 @@ fn events_results_and_context() {
     assert_eq!(answer.json(), json!({"id": answer.id(), "arn": arn, "deadline": true}));
     let large = format!("\"{}\"", "x".repeat(3_000_000));
     assert_eq!(shim.invoke(&large).text(), large);
+}
+
+/// The client registers an extension of its own for this, which must not be in anybody's way.
+#[test]
+fn sigterm_is_an_internal_extensions_business() {
+    if !has("go") {
+        return;
+    }
+    let setup = Setup::empty().env("SIGTERM", "1").env("INVOKER_COUNT", "1");
+    std::os::unix::fs::symlink(function(), setup.path().join("task/bootstrap")).unwrap();
+    let mut shim = setup.start();
+    assert_eq!((shim.invoke("1").text(), shim.invoke("2").text()), ("1", "2"));
+    shim.stop();
+    let log = shim.stdout();
+    assert!(log.contains("terminated with care") && !log.contains("WARNING"), "{log}");
 }
 
 #[test]

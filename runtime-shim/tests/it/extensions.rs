@@ -1,0 +1,166 @@
+//! Extensions inside the runtime's process (section 5), over the Extensions API.
+
+use serde_json::json;
+
+use crate::harness::Setup;
+
+/// A client of the API with a connection of its own.
+const CLIENT: &str = "
+import threading, http.client as h
+def extension(method, path, body=None, headers={}):
+    own = h.HTTPConnection(API)
+    own.request(method, path, body, headers)
+    response = own.getresponse()
+    text = response.read()
+    return response.status, dict(response.headers), text.decode()
+def register(name, body='{}', headers={}):
+    return extension('POST', '/2020-01-01/extension/register', body, {'Lambda-Extension-Name': name, **headers})
+def wait_event(id):
+    return extension('GET', '/2020-01-01/extension/event/next', None, {'Lambda-Extension-Identifier': id})
+def in_thread(function):
+    threading.Thread(target=function, daemon=True).start()
+";
+
+fn python(program: &str) -> Setup {
+    Setup::python(&format!("{CLIENT}\n{program}")).env("INVOKER_COUNT", "1")
+}
+
+#[test]
+fn registrations() {
+    let program = "
+notes = []
+status, headers, body = register('one', '{\"events\":null}', {'Lambda-Extension-Accept-Feature': 'x, accountId'})
+one = headers['Lambda-Extension-Identifier']
+notes.append([status, json.loads(body), len(one), body.endswith('\\n')])
+for name, body in (('one', '{}'), ('', '{}'), ('x', '{'), ('x', '{\"events\":[\"START\"]}'), ('x', '{\"events\":[\"SHUTDOWN\"]}')):
+    status, headers, body = register(name, body)
+    notes.append([status, json.loads(body)['errorType']])
+ids = [register('n%d' % n)[1]['Lambda-Extension-Identifier'] for n in range(9)]
+notes.append(json.loads(register('eleventh')[2])['errorType'])
+for id in [one] + ids:
+    in_thread(lambda id=id: wait_event(id))
+id, body, headers = next_event()
+notes.append(json.loads(register('late')[2])['errorType'])
+respond(id, json.dumps(notes))
+next_event()
+";
+    let shim =
+        python(program).env("_HANDLER", "main.handle").env("AWS_LAMBDA_FUNCTION_NAME", "stork").start();
+    let about = json!({
+        "functionName": "stork", "functionVersion": "$LATEST", "handler": "main.handle", "accountId": "123456789012",
+    });
+    assert_eq!(
+        shim.invoke("1").json(),
+        json!([
+            [200, about, 36, true],
+            [403, "Extension.InvalidExtensionState"],
+            [403, "Extension.InvalidExtensionName"],
+            [403, "InvalidRequestFormat"],
+            [403, "Extension.InvalidEventType"],
+            [403, "Extension.InvalidEventType"],
+            "Extension.TooManyExtensions",
+            "Extension.RegistrationClosed",
+        ])
+    );
+}
+
+#[test]
+fn identifiers() {
+    let program = "
+def errors(method, path):
+    answers = [extension(method, path, '{}', headers) for headers in (
+        {}, {'Lambda-Extension-Identifier': ''}, {'Lambda-Extension-Identifier': 'x'},
+        {'Lambda-Extension-Identifier': '0bb6f426-b2b0-4f84-b6f0-ae1670df231f'})]
+    return [[status, json.loads(body)] for status, headers, body in answers]
+notes = errors('GET', '/2020-01-01/extension/event/next')
+id = register('one')[1]['Lambda-Extension-Identifier']
+known = {'Lambda-Extension-Identifier': id}
+notes.append(extension('POST', '/2020-01-01/extension/exit/error', '{}', known)[::2])
+notes.append(extension('POST', '/2020-01-01/extension/exit/error', '{}', {**known, 'Lambda-Extension-Function-Error-Type': 'X'})[::2])
+notes.append(extension('PUT', '/2022-07-01/telemetry', '{}', known)[::2])
+notes.append(extension('PUT', '/2020-08-15/logs', '{}')[0])
+in_thread(lambda: wait_event(id))
+id, body, headers = next_event()
+respond(id, json.dumps(notes))
+next_event()
+";
+    let shim = python(program).start();
+    let error = |message: &str, kind: &str| json!([403, {"errorMessage": message, "errorType": format!("Extension.{kind}")}]);
+    let missing = error("Missing Lambda-Extension-Identifier header", "MissingExtensionIdentifier");
+    let unknown = "Unknown extension 0bb6f426-b2b0-4f84-b6f0-ae1670df231f";
+    let header = "{\"errorMessage\":\"Lambda-Extension-Function-Error-Type not found\",\"errorType\":\"Extension.MissingHeader\"}\n";
+    let telemetry =
+        "{\"errorMessage\":\"Telemetry API is not supported\",\"errorType\":\"Telemetry.NotSupported\"}\n";
+    assert_eq!(
+        shim.invoke("1").json(),
+        json!([
+            missing,
+            missing,
+            error("Invalid Lambda-Extension-Identifier", "InvalidExtensionIdentifier"),
+            error(unknown, "UnknownExtensionIdentifier"),
+            [403, header],
+            [202, "{\"status\":\"OK\"}\n"],
+            [202, telemetry],
+            403,
+        ])
+    );
+}
+
+#[test]
+fn the_init_waits_for_extensions_and_so_does_the_end_of_each_phase() {
+    let program = "
+id = register('lens', '{\"events\":[\"INVOKE\"]}')[1]['Lambda-Extension-Identifier']
+seen = []
+def serve():
+    wait('go-init')
+    while True:
+        status, headers, event = wait_event(id)
+        seen.append([status, 'Lambda-Extension-Event-Identifier' in headers, json.loads(event)])
+        wait('go')
+in_thread(serve)
+touch('registered')
+while True:
+    invoke, body, headers = next_event()
+    while len(seen) < json.loads(body):
+        time.sleep(0.002)
+    touch('ran-%d' % len(seen))
+    respond(invoke, json.dumps(seen[-1]))
+";
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let shim =
+        python(program).env("PORT", &port.to_string()).env("AWS_LAMBDA_FUNCTION_NAME", "stork").spawn();
+    shim.wait_file("registered");
+    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "the init is not over");
+    shim.touch("go-init");
+    shim.wait_file("port");
+    let send = move |event: &str| crate::http::post(port, event.as_bytes());
+    let first = send("1");
+    let event = &first.json()[2];
+    assert_eq!((&first.json()[0], &first.json()[1]), (&json!(200), &json!(true)));
+    assert_eq!((&event["eventType"], &event["requestId"]), (&json!("INVOKE"), &json!(first.id())));
+    assert_eq!(event["invokedFunctionArn"], "arn:aws:lambda:us-east-1:123456789012:function:stork");
+    // The caller has its answer, the phase goes on: the only worker is not free.
+    let second = std::thread::spawn(move || send("2"));
+    assert!(!shim.stdout().contains("REPORT") && !shim.work("ran-2").exists());
+    shim.touch("go");
+    assert_eq!(second.join().unwrap().json()[2]["eventType"], "INVOKE");
+    let log = shim.wait_log("REPORT", 2);
+    assert!(log.contains("INIT_START"), "{log}");
+}
+
+#[test]
+fn an_extension_without_events_waits_for_ever_and_hinders_nobody() {
+    let program = "
+id = register('silent', '{\"events\":[]}')[1]['Lambda-Extension-Identifier']
+in_thread(lambda: touch('event', wait_event(id)[2]))
+while True:
+    id, body, headers = next_event()
+    respond(id, body)
+";
+    let mut shim = python(program).start();
+    for _ in 0..3 {
+        assert_eq!(shim.invoke("1").text(), "1");
+    }
+    shim.stop();
+    assert!(!shim.work("event").exists());
+}
