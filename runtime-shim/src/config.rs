@@ -50,6 +50,8 @@ pub(crate) struct Config {
     pub(crate) system_log: SystemLog,
     /// Follow AWS also where it hides something.
     pub(crate) strict: bool,
+    /// Where metrics are served, if anywhere.
+    pub(crate) metrics_port: Option<u16>,
 }
 
 /// What functions get of requests.
@@ -169,6 +171,7 @@ impl Config {
             log_level: reader.read(env::TM_LOG, log_level).unwrap_or(LevelFilter::WARN),
             system_log: system_log(&mut reader),
             strict,
+            metrics_port: reader.read(env::METRICS_PROMETHEUS_PORT, reader::port).filter(|port| *port != 0),
             launch,
         };
         reader.finish(config)

@@ -16,6 +16,7 @@ mod config;
 mod front;
 mod invocation;
 mod logs;
+mod metrics;
 mod pool;
 mod process;
 mod queue;

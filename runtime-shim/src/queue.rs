@@ -11,6 +11,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use crate::invocation::{Invocation, Outcome};
+use crate::metrics::Metrics;
 
 /// A bounded queue of invokes.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub(crate) struct Queue {
     shortage: Notify,
     capacity: usize,
     timeout: Duration,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Debug, Default)]
@@ -53,14 +55,20 @@ const MOMENT: Duration = Duration::from_millis(5);
 
 impl Queue {
     /// A queue for `capacity` invokes with this function timeout.
-    pub(crate) fn new(capacity: usize, timeout: Duration) -> Self {
+    pub(crate) fn new(capacity: usize, timeout: Duration, metrics: Arc<Metrics>) -> Self {
         Self {
             inner: Mutex::default(),
             available: Semaphore::new(0),
             shortage: Notify::new(),
             capacity,
             timeout,
+            metrics,
         }
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().items.len()
     }
 
     /// Adds an invoke, or hands it back by refusing.
@@ -70,6 +78,7 @@ impl Queue {
             self.drop_expired(&mut inner);
         }
         if inner.items.len() >= self.capacity {
+            self.metrics.throttled();
             return Err(Full);
         }
         inner.items.push_back(invocation);
@@ -93,7 +102,7 @@ impl Queue {
             let item = self.lock().items.pop_front();
             match item {
                 Some(item) if item.expires > Instant::now() => return item.start(self.timeout),
-                Some(late) => late.expire(self.timeout),
+                Some(late) => self.expire(late),
                 None => {}
             }
         }
@@ -137,7 +146,12 @@ impl Queue {
             std::mem::take(&mut inner.items).into_iter().partition(|item| item.expires <= now);
         inner.items = waiting;
         let late: VecDeque<Invocation> = late;
-        late.into_iter().for_each(|item| item.expire(self.timeout));
+        late.into_iter().for_each(|item| self.expire(item));
+    }
+
+    fn expire(&self, late: Invocation) {
+        self.metrics.expired();
+        late.expire(self.timeout);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -177,6 +191,10 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(3);
 
+    fn queue(capacity: usize) -> Arc<Queue> {
+        Arc::new(Queue::new(capacity, TIMEOUT, Arc::new(Metrics::new())))
+    }
+
     fn invocation(expires: Instant) -> (Invocation, tokio::sync::oneshot::Receiver<Answer>) {
         let (responder, answer) = Responder::new(Wishes::default());
         let json = HeaderValue::from_static("application/json");
@@ -191,7 +209,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_expired_is_answered_at_the_pop_and_at_a_push_that_needs_the_room() {
-        let queue = Arc::new(Queue::new(1, TIMEOUT));
+        let queue = queue(1);
         let (first, first_outcome) = invocation(Instant::now() + TIMEOUT);
         queue.push(first).unwrap();
         let (refused, _) = invocation(Instant::now() + TIMEOUT);
@@ -214,7 +232,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn asynchronous_ones_wait_longer_than_they_may_run() {
-        let queue = Arc::new(Queue::new(2, TIMEOUT));
+        let queue = queue(2);
         let (mut event, _) = invocation(Instant::now() + TIMEOUT * 100);
         event.asynchronous = true;
         let arrived = event.delivery.deadline;
@@ -232,7 +250,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_shortage_is_more_than_a_moment_and_more_than_is_promised() {
-        let queue = Arc::new(Queue::new(9, TIMEOUT));
+        let queue = queue(9);
         let short = || tokio::time::timeout(TIMEOUT, queue.shortage());
         let starting = queue.starting();
         queue.push(invocation(Instant::now() + TIMEOUT).0).unwrap();

@@ -15,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::front::Front;
 use crate::logs::Sink;
+use crate::metrics::Metrics;
 use crate::process::Launcher;
 use crate::process::children::Children;
 use crate::queue::Queue;
 use crate::runtime_api::SharedApi;
 use crate::signals::{self, Stop};
 use crate::worker::Shared;
-use crate::{front, pool};
+use crate::{front, metrics, pool};
 
 /// Why the shim could not serve, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -79,14 +80,23 @@ async fn serve(
 ) -> Result<(), RunError> {
     // The port is taken now, so that a taken one is an error now; it answers only when the first init has ended.
     let socket = bind(config.front.address)?;
-    let queue = Arc::new(Queue::new(config.queue_length, config.function_timeout));
+    let metrics = Arc::new(Metrics::new());
+    let queue = Arc::new(Queue::new(config.queue_length, config.function_timeout, Arc::clone(&metrics)));
     let launcher = Launcher::new(config.launch.clone(), &config.function, children);
     let tasks = Tasks::new();
     let api = match config.shared_api_port {
         Some(port) => Some(shared_api(port, &tasks).await?),
         None => None,
     };
-    let shared = Arc::new(Shared::new(Arc::clone(&config), Arc::clone(&queue), launcher, sink, api));
+    if let Some(port) = config.metrics_port {
+        let address = SocketAddr::new(config.front.address.ip(), port);
+        // Nobody's requests should fail for want of figures.
+        if let Err(error) = metrics::serve(address, Arc::clone(&metrics), Arc::clone(&queue), &tasks).await {
+            tracing::warn!(%address, %error, "no metrics: failed to listen");
+        }
+    }
+    let shared = Shared::new(Arc::clone(&config), Arc::clone(&queue), launcher, sink, api, metrics);
+    let shared = Arc::new(shared);
     let (initialised_tx, initialised_rx) = oneshot::channel();
     let workers = tasks.spawn("workers", pool::run(Arc::clone(&shared), initialised_tx));
 

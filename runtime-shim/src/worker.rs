@@ -27,8 +27,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::invocation::{Invocation, Outcome};
+use crate::invocation::{Invocation, Outcome, Responder};
 use crate::logs::{Output, Sink, Tail};
+use crate::metrics::Metrics;
 use crate::process::Launcher;
 use crate::queue::{Promise, Queue};
 use crate::runtime_api::SharedApi;
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) sink: Sink,
     /// The one Runtime API of all workers; without it each has its own.
     pub(crate) api: Option<Arc<SharedApi>>,
+    /// What is counted.
+    pub(crate) metrics: Arc<Metrics>,
     /// Finish what is there, then end.
     pub(crate) drain: CancellationToken,
     /// End now.
@@ -92,9 +95,10 @@ impl Shared {
         launcher: Launcher,
         sink: Sink,
         api: Option<Arc<SharedApi>>,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let (drain, halt) = (CancellationToken::new(), CancellationToken::new());
-        Self { config, queue, launcher, sink, api, drain, halt, healthy: AtomicBool::new(true) }
+        Self { config, queue, launcher, sink, api, metrics, drain, halt, healthy: AtomicBool::new(true) }
     }
 }
 
@@ -165,6 +169,9 @@ impl Worker {
             Err(error) => Err((Ending::NotStarted(error), None)),
         };
         self.shared.healthy.store(result.is_ok(), Ordering::Relaxed);
+        if result.is_ok() {
+            self.shared.metrics.init(began.elapsed());
+        }
         self.failed_inits = if result.is_ok() { 0 } else { self.failed_inits.saturating_add(1) };
         result.map_err(|(ending, environment)| {
             tracing::info!(worker = self.index, %ending, "init failed");
@@ -217,6 +224,10 @@ impl Worker {
         }
     }
 
+    fn caller(&self, responder: Responder) -> Caller {
+        Caller::new(responder, self.shared.config.strict, Arc::clone(&self.shared.metrics))
+    }
+
     fn backoff(&self) -> Duration {
         match self.failed_inits.checked_sub(3) {
             None => Duration::ZERO,
@@ -241,7 +252,7 @@ impl Worker {
         let memory = environment.as_mut().map_or(1, |environment| environment.memory());
         lines.push_str(&self.last_lines(id, began, None, memory, &Some((&ending, &error))));
         let stop = matches!(ending, Ending::Halted);
-        let mut caller = Caller::new(invocation.responder, self.shared.config.strict);
+        let mut caller = self.caller(invocation.responder);
         // Its init was all that ran.
         caller.settle(if stop { Outcome::Stopping } else { ending.outcome(error) });
         let log = self.discard(environment, lines, tail_for(&caller)).await;
@@ -258,7 +269,8 @@ impl Worker {
     ) -> Stage {
         let Invocation { delivery, expires, responder, .. } = invocation;
         let id = delivery.id;
-        let mut caller = Caller::new(responder, self.shared.config.strict);
+        let mut caller = self.caller(responder);
+        let _running = self.shared.metrics.start();
         environment.begin(delivery, caller.takes_streams(), &self.shared.config).await;
         let ending = loop {
             match environment.step(Some(expires), &self.shared.halt).await {
@@ -331,6 +343,7 @@ impl Worker {
             max_memory,
             status: failure.map_or(Status::Success, |(ending, _)| ending.status()),
         };
+        self.shared.metrics.phase(report.duration, max_memory);
         let error = failure.map(|(_, error)| error);
         config.system_log.last_lines(&report, error, config.function_timeout)
     }

@@ -72,6 +72,7 @@ variables! {
     TM_INIT_TIMEOUT = "TM_INIT_TIMEOUT", Shim, "`10s`", "Longest time from a runtime's start to its first `next`";
     TM_DRAIN_TIMEOUT = "TM_DRAIN_TIMEOUT", Shim, "the function timeout", "Longest wait for running requests after SIGTERM or SIGINT";
     TM_LOG = "TM_LOG", Shim, "`warn`", "How much the shim says on stderr about itself: `off`, `error`, `warn`, `info`, `debug` or `trace`";
+    METRICS_PROMETHEUS_PORT = "METRICS_PROMETHEUS_PORT", Shim, "-", "Port of `GET /metrics` in Prometheus's form, on the address of the function's listener. Not set: no metrics";
     TM_SYSTEM_LOG_LEVEL = "TM_SYSTEM_LOG_LEVEL", Shim, "`INFO`", "With `AWS_LAMBDA_LOG_FORMAT=JSON`: which of the shim's own lines are written, `DEBUG`, `INFO` or `WARN`";
     K_SERVICE = "K_SERVICE", Both, "-", "Set by Knative; the function's name where `AWS_LAMBDA_FUNCTION_NAME` is not set";
     K_REVISION = "K_REVISION", Both, "-", "Set by Knative; the function's version where `AWS_LAMBDA_FUNCTION_VERSION` is not set";

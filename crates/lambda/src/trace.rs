@@ -1,4 +1,5 @@
-//! X-Ray trace headers: `Root=1-<8 hex>-<24 hex>;Parent=<16 hex>;Sampled=<0|1>` (RT-19, IN-07).
+//! X-Ray trace headers: `Root=1-<8 hex>-<24 hex>;Parent=<16 hex>;Sampled=<0|1>` (RT-19, IN-07), from callers who send them and
+//! from those who send a W3C `traceparent`.
 
 use std::fmt;
 
@@ -25,6 +26,36 @@ impl TraceId {
             sampled: false,
             lineage: None,
         }
+    }
+
+    /// The caller's trace out of its headers: X-Ray's, else W3C's.
+    pub fn of(headers: &http::HeaderMap) -> Option<Self> {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let xray = text(crate::headers::AMZN_TRACE_ID.as_str()).and_then(Self::adopt);
+        xray.or_else(|| Self::from_traceparent(text("traceparent")?))
+    }
+
+    /// The same trace in X-Ray's words: `00-<32 hex>-<16 hex>-<2 hex>` of the W3C's Trace Context, whose ids have the same
+    /// lengths.
+    pub fn from_traceparent(header: &str) -> Option<Self> {
+        let mut fields = header.trim().split('-');
+        let (version, trace, parent, flags) =
+            (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        let lower_hex =
+            |text: &str, length| is_hex(text, length) && !text.bytes().any(|b| b.is_ascii_uppercase());
+        let not_zero = |text: &str| text.bytes().any(|b| b != b'0');
+        // Later versions may have further fields.
+        let known = lower_hex(version, 2) && version != "ff" && (version != "00" || fields.next().is_none());
+        let ids = lower_hex(trace, 32) && not_zero(trace) && lower_hex(parent, 16) && not_zero(parent);
+        if !known || !ids || !lower_hex(flags, 2) {
+            return None;
+        }
+        Some(Self {
+            root: format!("1-{}-{}", &trace[..8], &trace[8..]),
+            parent: parent.to_owned(),
+            sampled: u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & 1 == 1),
+            lineage: None,
+        })
     }
 
     /// `Root=…`, which is all that functions behind HTTP see of it.
@@ -95,6 +126,27 @@ mod tests {
         assert!(minted.starts_with(&format!("{ROOT};Parent=")) && minted.ends_with(";Sampled=0"), "{minted}");
         assert_eq!(TraceId::adopt("Root=1-zz-11"), None);
         assert_eq!(TraceId::adopt(""), None);
+    }
+
+    #[test]
+    fn traces_of_the_w3c_are_the_same_in_other_words() {
+        let trace = |header: &str| TraceId::from_traceparent(header).map(|trace| trace.to_string());
+        let expected = "Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=00f067aa0ba902b7;Sampled=";
+        let header = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0";
+        assert_eq!(trace(&format!("{header}1")), Some(format!("{expected}1")));
+        assert_eq!(trace(&format!("{header}0")), Some(format!("{expected}0")));
+        assert_eq!(trace(&format!("cc{}1-more", &header[2..])), Some(format!("{expected}1")));
+        for bad in [
+            "",
+            "00-x-y-z",
+            &format!("{header}1-more"),
+            &format!("ff{}1", &header[2..]),
+            &header.to_uppercase(),
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+        ] {
+            assert_eq!(trace(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -161,9 +161,8 @@ fn address(peer: Peer) -> String {
 
 /// The caller's trace, or a new one, as these fronts always have one.
 fn trace(fields: &HeaderMap, time: jiff::Timestamp) -> TraceId {
-    let given = fields.get(headers::AMZN_TRACE_ID).and_then(|value| value.to_str().ok());
     let seconds = u32::try_from(time.as_second()).unwrap_or_default();
-    given.and_then(TraceId::adopt).unwrap_or_else(|| TraceId::mint(seconds))
+    TraceId::of(fields).unwrap_or_else(|| TraceId::mint(seconds))
 }
 
 /// `Root=…` of a trace.

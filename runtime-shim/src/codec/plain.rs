@@ -21,8 +21,7 @@ pub(super) fn event(request: Arrived, arn: HeaderValue) -> (Event, Context) {
 
 /// A caller's trace, made fit for the runtime.
 pub(super) fn trace(parts: &Parts) -> Option<HeaderValue> {
-    let header = parts.headers.get(headers::AMZN_TRACE_ID)?.to_str().ok()?;
-    HeaderValue::try_from(TraceId::adopt(header)?.to_string()).ok()
+    HeaderValue::try_from(TraceId::of(&parts.headers)?.to_string()).ok()
 }
 
 /// The body as it is, an empty one too (HT-57).

@@ -129,8 +129,7 @@ fn qualifier(parts: &Parts) -> Option<String> {
 /// The caller's trace, or a new one: AWS always has one (IN-07).
 fn trace(parts: &Parts) -> HeaderValue {
     let seconds = u32::try_from(Timestamp::now().as_second()).unwrap_or_default();
-    let trace = text(parts, &headers::AMZN_TRACE_ID).and_then(TraceId::adopt);
-    value(&trace.unwrap_or_else(|| TraceId::mint(seconds)).to_string())
+    value(&TraceId::of(&parts.headers).unwrap_or_else(|| TraceId::mint(seconds)).to_string())
 }
 
 fn text<'a>(parts: &'a Parts, name: &HeaderName) -> Option<&'a str> {

@@ -1,10 +1,13 @@
 //! The caller of one invoke, as the worker sees it: answered once, at once, or at the end of the phase when the log was asked
 //! for too (RT-29, LG-11).
 
+use std::sync::Arc;
+
 use tm_lambda::{FunctionError, RequestId};
 use tokio::sync::oneshot;
 
 use crate::invocation::{Answer, Outcome, Responder, ResponseStream, ResultBody, Whole, Wishes};
+use crate::metrics::Metrics;
 use crate::runtime_api::{Offer, Uploaded};
 
 /// Who waits for the invoke.
@@ -17,14 +20,15 @@ pub(super) struct Caller {
     wishes: Wishes,
     /// AWS was seen to hide failures that trailers report (12.3).
     strict: bool,
+    metrics: Arc<Metrics>,
 }
 
 // === impl Caller ===
 
 impl Caller {
-    pub(super) fn new(responder: Responder, strict: bool) -> Self {
+    pub(super) fn new(responder: Responder, strict: bool, metrics: Arc<Metrics>) -> Self {
         let Responder { answer_tx, wishes } = responder;
-        Self { answer_tx: Some(answer_tx), held: None, wishes, strict }
+        Self { answer_tx: Some(answer_tx), held: None, wishes, strict, metrics }
     }
 
     /// Whether it takes the result while it is being made.
@@ -63,9 +67,10 @@ impl Caller {
 
     /// The invoke has an outcome; the first one counts.
     pub(super) fn settle(&mut self, outcome: Outcome) {
-        if self.held.is_some() {
+        if self.held.is_some() || self.answer_tx.is_none() {
             return;
         }
+        self.metrics.outcome(&outcome);
         if self.wishes.log {
             self.held = Some(outcome);
         } else if let Some(answer_tx) = self.answer_tx.take() {

@@ -14,6 +14,7 @@ mod invoke_api;
 mod lifecycle;
 mod limits;
 mod logs;
+mod metrics;
 mod official_boto3;
 mod official_cloudevents;
 mod official_go;
