@@ -87,7 +87,7 @@ impl Ingress {
 
     async fn send(&self, request: Request<Incoming>, peer: &Peer) -> Result<Response<Body>, Refused> {
         let host = host_of(&request).ok_or(Refused::NoHost)?;
-        let revision = match self.table.lookup(&host) {
+        let revision = match self.table.find(&host).await {
             Some(Ok(revision)) => revision,
             Some(Err(table::NotReady)) => return Err(Refused::NotReady(host)),
             None => return Err(Refused::NoRoute(host)),

@@ -6,16 +6,23 @@ use std::{
         RwLock,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tm_resources::serving::{Route, TrafficTarget};
+use tokio::{sync::watch, time::timeout};
 
 use crate::controllers::RevisionRef;
+
+/// Longest wait for the first list.
+const LIST_LIMIT: Duration = Duration::from_secs(10);
 
 /// Who a host name sends to.
 #[derive(Debug, Default)]
 pub struct Table {
     routes: RwLock<HashMap<Name, Shares>>,
+    /// Whether all Routes were seen once.
+    listed: watch::Sender<bool>,
 }
 
 /// Namespace and name of a Route.
@@ -53,6 +60,19 @@ impl Table {
     /// Forgets all Routes but those.
     pub(crate) fn retain(&self, names: &HashSet<Name>) {
         self.routes.write().expect("no holder of this lock panics").retain(|name, _| names.contains(name));
+        self.listed.send_replace(true);
+    }
+
+    /// As [`Table::lookup`]; a host that is not known waits for the first list of Routes, which an engine that has just started
+    /// may not have read yet.
+    pub(crate) async fn find(&self, host: &str) -> Option<Result<RevisionRef, NotReady>> {
+        let found = self.lookup(host);
+        if found.is_some() || *self.listed.borrow() {
+            return found;
+        }
+        let mut listed = self.listed.subscribe();
+        let _ = timeout(LIST_LIMIT, listed.wait_for(|listed| *listed)).await;
+        self.lookup(host)
     }
 
     /// The Revision for a request to `host`; `None` when no Route has that name.
@@ -124,6 +144,28 @@ mod tests {
         let route = Route { status: Some(status), ..Route::default() };
         table.set(Name { namespace: "default".into(), name: "go-lambda".into() }, &route);
         table
+    }
+
+    #[tokio::test]
+    async fn an_unknown_host_waits_for_the_first_list() {
+        let table = table(vec![target("go-lambda-00001", 100, None)]);
+        let other = Name { namespace: "default".into(), name: "late".into() };
+        let mut asking = std::pin::pin!(table.find("late.default"));
+        assert!(futures::poll!(asking.as_mut()).is_pending());
+        let late = Route {
+            status: Some(RouteStatus {
+                traffic: vec![target("late-00001", 100, None)],
+                ..RouteStatus::default()
+            }),
+            ..Route::default()
+        };
+        table.set(other.clone(), &late);
+        table.retain(&HashSet::from([other]));
+        assert_eq!(asking.await.expect("it is known").expect("it is ready").name, "late-00001");
+        assert!(
+            table.find("go-lambda.default").await.is_none(),
+            "what the list lacks is gone, and nobody waits"
+        );
     }
 
     fn revision(table: &Table, host: &str) -> Option<String> {
