@@ -1,6 +1,7 @@
 //! A build: one TaskRun with the Task inline and our receiving step in front, the upload into it, its log, its result.
 
 mod log;
+mod send;
 mod taskrun;
 
 use std::time::Duration;
@@ -17,6 +18,8 @@ use tm_resources::{
     tekton::{TaskRun, TaskRunStatus},
 };
 
+use send::Sent;
+
 pub(crate) use taskrun::{PUSHING_STEP, Plan, RECEIVER, builder_image, confined, mount_secret, object};
 
 use crate::{
@@ -27,7 +30,7 @@ use crate::{
     settings::ServiceSettings,
     source::Archive,
     target::{Target, published},
-    upload::{Receiver, upload},
+    upload::PodLost,
     wait::{Look, until},
 };
 
@@ -60,8 +63,19 @@ pub(crate) async fn plan(
     Plan::new(settings, &target.namespace, runtime, destination, &config, session.global.registry_skip_tls)
 }
 
-/// Runs the build. Whatever ends it early, the run is cancelled and removed.
+/// Runs the build, and once more when its pod is lost before it has the source. Whatever ends it early, the run is cancelled and
+/// removed.
 pub(crate) async fn run(session: &Session, target: &Target, plan: &Plan, archive: &Archive) -> Result<Built> {
+    match run_once(session, target, plan, archive).await {
+        Err(error) if error.is::<PodLost>() => {
+            session.printer.warning(&format!("{error:#}; building once more"));
+            run_once(session, target, plan, archive).await
+        }
+        done => done,
+    }
+}
+
+async fn run_once(session: &Session, target: &Target, plan: &Plan, archive: &Archive) -> Result<Built> {
     let runs: Api<TaskRun> = Api::namespaced(target.client.clone(), &target.namespace);
     let created =
         runs.create(&PostParams::default(), &object(plan)).await.context("failed to create the TaskRun")?;
@@ -97,33 +111,10 @@ async fn follow(
     let pods: Api<Pod> = Api::namespaced(target.client.clone(), &target.namespace);
     let name = created.name_any();
     let mut shown = log::BuildLog::new(session.printer.clone(), pods.clone());
-    let step = session.printer.step(format!("Waiting for taskrun \"{name}\" ready state"));
-    let receiving = until(runs.clone(), &name, plan.timeout, "the build pod's start", |run| {
-        let status = run.and_then(|run| run.status).unwrap_or_default();
-        if let Some(failure) = failure(&status) {
-            return Ok(Look::Done(Err((failure, status))));
-        }
-        if let Some(pod) = &status.pod_name
-            && status.steps.iter().any(|step| step.name == RECEIVER && step.running.is_some())
-        {
-            return Ok(Look::Done(Ok(pod.clone())));
-        }
-        let waiting = waiting_text(&status);
-        step.state(&waiting);
-        Ok(Look::Waiting(waiting))
-    })
-    .await?;
-    let pod = match receiving {
-        Ok(pod) => pod,
-        Err((failure, status)) => {
-            drop(step);
-            return hinted(&failure, shown.explain(&status, &failure).await);
-        }
+    let pod = match send::send(session, target, plan, created, archive).await? {
+        Sent::To(pod) => pod,
+        Sent::Failed(failed) => return hinted(&failed.why, shown.explain(&failed.status, &failed.why).await),
     };
-    drop(step);
-    let command = plan.unpack_command(created.uid().as_deref().unwrap_or_default());
-    let receiver = Receiver { pod: pod.clone(), container: format!("step-{RECEIVER}"), command };
-    upload(&pods, &receiver, archive, &session.printer).await?;
 
     let step = session.printer.step(format!("Building {} with runtime {}", plan.service, plan.runtime));
     let ended = until(runs, &name, plan.timeout, "the build", |run| {

@@ -101,15 +101,21 @@ pub(crate) fn next_step(error: &anyhow::Error) -> Option<String> {
     hint_of(error).or_else(|| api::hint(error))
 }
 
-/// The levels of an error, repeats dropped (kube's and clap's errors name their causes themselves).
+/// The levels of an error, repeats dropped (kube's and clap's errors name their causes themselves). An API server's own words
+/// are the last level.
 pub(crate) fn chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for level in error.chain() {
-        let level = api_message(level).unwrap_or_else(|| level.to_string());
+        let said = api_message(level);
+        let last = said.is_some();
+        let level = said.unwrap_or_else(|| level.to_string());
         if text.is_empty() {
             text = level;
         } else if !text.contains(&level) {
             text = format!("{text}: {level}");
+        }
+        if last {
+            break;
         }
     }
     text
@@ -164,6 +170,13 @@ mod tests {
         assert_eq!(error.to_string(), "interrupted: a mess");
         let error = failing().interrupted_leaves(|| "a mess".into()).expect_err("it is another");
         assert_eq!(chain(&error), "failed to write `x`: disk full");
+    }
+
+    #[test]
+    fn an_api_server_is_quoted_once() {
+        let status = kube::core::Status::failure("pods is forbidden", "Forbidden").with_code(403);
+        let error = anyhow::Error::new(kube::Error::Api(Box::new(status))).context("failed to list pods");
+        assert_eq!(chain(&error), "failed to list pods: pods is forbidden");
     }
 
     #[test]

@@ -86,6 +86,12 @@ impl Rule {
 // === impl Permission ===
 
 impl Permission {
+    /// `resource.group`, as kubectl writes it.
+    pub(crate) fn target(&self) -> String {
+        let dot = if self.group.is_empty() { "" } else { "." };
+        format!("{}{dot}{}", self.resource, self.group)
+    }
+
     /// The question for a SelfSubjectAccessReview.
     pub(crate) fn attributes(&self, namespace: &str) -> ResourceAttributes {
         let (resource, subresource) = match self.resource.split_once('/') {
@@ -100,13 +106,6 @@ impl Permission {
             subresource,
             ..ResourceAttributes::default()
         }
-    }
-}
-
-impl std::fmt::Display for Permission {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let dot = if self.group.is_empty() { "" } else { "." };
-        write!(f, "{} {}{dot}{}", self.verb, self.resource, self.group)
     }
 }
 
@@ -145,10 +144,10 @@ mod tests {
 
     #[test]
     fn words_of_a_permission() {
-        let all: Vec<String> =
-            RULES.iter().flat_map(Rule::permissions).map(|permission| permission.to_string()).collect();
-        assert!(all.contains(&"create pods/exec".to_owned()));
-        assert!(all.contains(&"delete taskruns.tekton.dev".to_owned()));
+        let all: Vec<_> =
+            RULES.iter().flat_map(Rule::permissions).map(|one| (one.verb, one.target())).collect();
+        assert!(all.contains(&("create", "pods/exec".to_owned())));
+        assert!(all.contains(&("delete", "taskruns.tekton.dev".to_owned())));
         let exec = Permission { verb: "create", group: "", resource: "pods/exec" }.attributes("n");
         assert_eq!((exec.resource.as_deref(), exec.subresource.as_deref()), (Some("pods"), Some("exec")));
     }

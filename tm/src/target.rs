@@ -4,6 +4,7 @@
 //! When none names a cluster, or the chosen context is `tm-local`, it is the embedded engine, which is started if need
 //! be and reached through its Unix socket.
 
+mod deadline;
 pub(crate) mod engine;
 pub(crate) mod published;
 mod socket;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use kube::{
     Client, Config,
+    client::ClientBuilder,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use tm_engine::paths::Paths;
@@ -54,7 +56,9 @@ pub(crate) async fn connect(global: &Global, printer: &Printer) -> Result<Target
             config.default_retry = false;
             let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
             printer.debug(&format!("API server {}", config.cluster_url));
-            let client = Client::try_from(*config).context("failed to make a client of the cluster")?;
+            let client =
+                ClientBuilder::try_from(*config).context("failed to make a client of the cluster")?;
+            let client = client.with_layer(&deadline::DeadlineLayer).build();
             Ok(Target { client, namespace })
         }
     }

@@ -1,14 +1,19 @@
 //! Sends the packed source into the build pod: `build-tasks unpack` by exec, the archive on its stdin.
 //!
 //! The receiver knows length and digest beforehand and says by its exit code whether everything arrived, so a broken
-//! connection is simply tried again. The upload races a timer for progress: a pod that is deleted meanwhile does not
-//! close the connection by itself.
+//! connection is simply tried again. The upload races a timer for progress and a watch of the pod: a pod that is deleted
+//! meanwhile does not close the connection by itself.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use futures::StreamExt;
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Status};
-use kube::{Api, api::AttachParams};
+use kube::{
+    Api,
+    api::AttachParams,
+    runtime::{WatchStreamExt, watcher::watch_object},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::timeout,
@@ -39,6 +44,14 @@ pub(crate) struct Receiver {
     pub(crate) command: Vec<String>,
 }
 
+/// The build pod went away in the middle of the upload: deleted, evicted, or its node died.
+#[derive(Debug, thiserror::Error)]
+#[error("the build pod {pod} was lost during the upload: {why}")]
+pub(crate) struct PodLost {
+    pod: String,
+    why: String,
+}
+
 /// How one try ended.
 enum Outcome {
     Done,
@@ -47,16 +60,26 @@ enum Outcome {
 }
 
 /// Uploads, trying again what broke.
+///
+/// # Errors
+/// [`PodLost`] when the pod goes away; else when the receiver refuses the source or the connection keeps breaking.
 pub(crate) async fn upload(
     pods: &Api<Pod>,
     receiver: &Receiver,
     archive: &Archive,
     printer: &Printer,
 ) -> Result<()> {
+    let pod = pods.get_metadata(&receiver.pod).await.context("the build pod cannot be found")?;
+    let uid = pod.metadata.uid.unwrap_or_default();
     let mut last = String::new();
     for attempt in 1..=ATTEMPTS {
         let step = printer.transfer(format!("Uploading the source to {}", receiver.pod), archive.length);
-        match once(pods, receiver, archive, &step).await? {
+        let ended = tokio::select! {
+            biased;
+            why = lost(pods, receiver, &uid) => return Err(PodLost { pod: receiver.pod.clone(), why }.into()),
+            ended = once(pods, receiver, archive, &step) => ended?,
+        };
+        match ended {
             Outcome::Done => {
                 step.done();
                 return Ok(());
@@ -69,6 +92,30 @@ pub(crate) async fn upload(
         }
     }
     bail!("the upload broke off {ATTEMPTS} times: {last}")
+}
+
+/// Resolves with a reason when the pod of that UID cannot take the upload any more.
+async fn lost(pods: &Api<Pod>, receiver: &Receiver, uid: &str) -> String {
+    let mut looks = watch_object(pods.clone(), &receiver.pod).default_backoff().boxed();
+    while let Some(look) = looks.next().await {
+        match look {
+            Ok(None) => return "it was deleted".into(),
+            Ok(Some(pod)) if pod.metadata.uid.as_deref() != Some(uid) => return "it was replaced".into(),
+            Ok(Some(pod)) if pod.metadata.deletion_timestamp.is_some() => {
+                return "it is being deleted".into();
+            }
+            Ok(Some(pod)) => {
+                let status = pod.status.unwrap_or_default();
+                if status.phase.as_deref() == Some("Failed") {
+                    let words = [status.reason, status.message].into_iter().flatten();
+                    return words.collect::<Vec<_>>().join(": ");
+                }
+            }
+            // The watch tries again by itself.
+            Err(_) => {}
+        }
+    }
+    std::future::pending().await
 }
 
 async fn once(pods: &Api<Pod>, receiver: &Receiver, archive: &Archive, step: &Step) -> Result<Outcome> {

@@ -108,6 +108,11 @@ impl Plan {
         self.task.steps.iter().skip(self.before + 1).map(|step| format!("step-{}", step.name)).collect()
     }
 
+    /// Steps that must have ended well before the source is sent.
+    pub(crate) fn steps_before(&self) -> impl Iterator<Item = &str> {
+        self.task.steps.iter().take(self.before).map(|step| step.name.as_str())
+    }
+
     /// The command that takes the source; digest and length are added per upload.
     pub(crate) fn unpack_command(&self, uid: &str) -> Vec<String> {
         let resolve = |text: &str| text.replace("$(workspaces.source.path)", "/workspace/source");

@@ -22,6 +22,10 @@ fn everything(error: &(dyn std::error::Error + 'static)) -> String {
 fn of_status(status: &Status) -> Option<String> {
     let said = |words: &str| status.message.contains(words);
     let hint = match status.code {
+        400 if said("expected 0 <=") && said("imeoutSeconds") => {
+            "an operator raises the limit: max-revision-timeout-seconds in ConfigMap knative-serving/config-defaults, and the \
+             activator's terminationGracePeriodSeconds with it"
+        }
         401 => "the credentials are wrong or expired: log in again, or choose another context with --context",
         403 if said("being terminated") => "wait until the namespace is gone, or choose another one with -n",
         403 if said("exceeded quota") => {
@@ -81,6 +85,11 @@ mod tests {
     fn refusals_and_what_to_do() {
         for (code, message, word) in [
             (401, "Unauthorized", "log in"),
+            (
+                400,
+                "expected 0 <= 910 <= 600: spec.template.spec.timeoutSeconds",
+                "max-revision-timeout-seconds",
+            ),
             (403, "pods is forbidden: User \"u\" cannot list resource \"pods\"", "tm setup --dry"),
             (403, "unable to create new content in namespace a because it is being terminated", "-n"),
             (403, "exceeded quota: q, requested: pods=1", "quota"),

@@ -10,7 +10,7 @@ use tm_resources::{
     serving::{RevisionSpec, RevisionTemplate, Service, ServiceSpec, TemplateMeta, TrafficTarget},
 };
 
-use crate::{error::HintExt, settings::ServiceSettings};
+use crate::{build::confined, error::HintExt, settings::ServiceSettings};
 
 /// Seconds a request may take longer than the function: its time-out is answered by the shim, not cut by the target.
 const ANSWER_GRACE: i64 = 10;
@@ -35,6 +35,8 @@ pub(super) fn build(
         name: "user-container".into(),
         image: Some(image.into()),
         env: Some(variables(settings)),
+        // Images of somebody else's may want to be root; what tm builds does not.
+        security_context: runtime.map(|_| confined()),
         env_from: Some(settings.env_secrets.iter().map(|name| secret(name)).collect()),
         ..Container::default()
     };

@@ -1,5 +1,7 @@
 //! What the user may do: one SelfSubjectAccessReview for each verb that tm uses.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::authorization::v1::{SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
@@ -41,14 +43,15 @@ pub(super) async fn check(report: &mut Report, target: &Target) -> Result<()> {
         return Ok(());
     }
     for rule in RULES {
-        let verbs: Vec<String> = missing
-            .iter()
-            .filter(|(purpose, ..)| *purpose == rule.purpose)
-            .map(|(_, permission, _)| permission.to_string())
-            .collect();
+        let mut verbs: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for (_, permission, _) in missing.iter().filter(|(purpose, ..)| *purpose == rule.purpose) {
+            verbs.entry(permission.target()).or_default().push(permission.verb);
+        }
         if !verbs.is_empty() {
+            let all = verbs.iter().map(|(resource, verbs)| format!("{} {resource}", verbs.join("/")));
+            let text = format!("{}: may not {}", rule.purpose, all.collect::<Vec<_>>().join(", "));
             let hint = format!("bind the Role {ROLE} that `tm setup --dry` prints to this user");
-            report.failed("rights", &format!("{}: no {}", rule.purpose, verbs.join(", ")), Some(hint));
+            report.failed("rights", &text, Some(hint));
         }
     }
     Ok(())
