@@ -9,7 +9,7 @@ use tm_testkit::{
     tools,
 };
 
-use crate::{machine, shell_function};
+use crate::{machine, support::shell_function};
 
 /// Longest wait for something the engine does by itself.
 const LIMIT: Duration = Duration::from_secs(60);

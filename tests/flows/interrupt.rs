@@ -11,8 +11,8 @@ use tm_testkit::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use crate::{
-    bad_input::{folder, nothing_left},
-    machine, shell_function,
+    machine,
+    support::{folder, nothing_left, shell_function},
 };
 
 /// Longest wait for a phase to begin, and for the command to end after Ctrl-C.

@@ -9,46 +9,13 @@ use tm_testkit::{
     tools,
 };
 
-use crate::{machine, shell_function};
+use crate::{
+    machine,
+    support::{deploy, reply},
+};
 
 /// Longest wait for something a machine does by itself.
 const LIMIT: Duration = Duration::from_secs(30);
-
-async fn deploy(machine: &Machine, name: &str, body: &str, extra: &[&str]) -> String {
-    let folder = shell_function(machine, name, body).display().to_string();
-    let mut args = vec!["deploy", "service", name, "-f", &folder, "--wait"];
-    args.extend(extra);
-    machine.tm_ok(&args).await.expect("it deploys")
-}
-
-async fn reply(machine: &Machine, host: &str) -> String {
-    machine.call(host, "{}").await.expect("it answers").body
-}
-
-#[tokio::test]
-async fn a_second_deployment_is_a_second_revision_and_the_first_has_a_tag() {
-    if tools::find("curl").is_none() {
-        return;
-    }
-    let machine = machine();
-    deploy(&machine, "hello", "echo 1", &[]).await;
-    assert_eq!(reply(&machine, "hello.default.localhost").await, "1");
-    deploy(&machine, "hello", "echo 2", &["--tag", "hello-00001=old"]).await;
-    assert_eq!(reply(&machine, "hello.default.localhost").await, "2");
-    wait_for("the tag's route", LIMIT, async || {
-        let body = machine.call("old-hello.default.localhost", "{}").await?.body;
-        ensure!(body == "1", "{body}");
-        Ok(())
-    })
-    .await
-    .expect("the first revision answers under its tag");
-    let revisions = machine.tm_ok(["get", "revisions"]).await.expect("it lists");
-    assert!(revisions.contains("hello-00001") && revisions.contains("hello-00002"), "{revisions}");
-    // The same again changes nothing.
-    deploy(&machine, "hello", "echo 2", &[]).await;
-    let revisions = machine.tm_ok(["get", "revisions", "-o", "name"]).await.expect("it lists");
-    assert_eq!(revisions.lines().count(), 2, "{revisions}");
-}
 
 #[tokio::test]
 async fn a_killed_engine_comes_back_with_everything() {
@@ -68,7 +35,7 @@ async fn a_killed_engine_comes_back_with_everything() {
     .await
     .expect("nothing is left");
     machine.tm_ok(["local", "start"]).await.expect("it starts again");
-    assert_eq!(reply(&machine, "hello.default.localhost").await, "1");
+    assert_eq!(reply(&machine, "hello").await, "1");
 }
 
 #[tokio::test]
@@ -101,7 +68,7 @@ async fn stop_leaves_nothing() {
     }
     let machine = machine();
     deploy(&machine, "hello", "echo 1", &[]).await;
-    assert_eq!(reply(&machine, "hello.default.localhost").await, "1");
+    assert_eq!(reply(&machine, "hello").await, "1");
     machine.tm_ok(["local", "stop"]).await.expect("it stops");
     let left = machine.processes();
     assert!(left.is_empty(), "processes: {left:?}");
@@ -118,36 +85,6 @@ async fn two_commands_at_once_share_one_engine() {
     let (one, two) = tokio::join!(machine.tm(["get", "services"]), machine.tm(["get", "services"]));
     assert_eq!((one.code, two.code), (0, 0), "{one:?}\n{two:?}");
     assert!(one.stderr.contains("No services found"), "{one:?}");
-}
-
-#[tokio::test]
-async fn kubectl_sees_what_tm_made() {
-    if tools::find("curl").is_none() || tools::find("kubectl").is_none() {
-        return;
-    }
-    let machine = machine();
-    deploy(&machine, "hello", "echo 1; echo heard >&2", &[]).await;
-    assert_eq!(reply(&machine, "hello.default.localhost").await, "1");
-    let kubectl = async |args: &str| {
-        let args = ["--context", "tm-local"].into_iter().chain(args.split(' '));
-        machine.run_ok("kubectl", args).await.expect("kubectl succeeds")
-    };
-    let table = kubectl("get ksvc,revision,taskrun,pods").await;
-    assert!(table.contains("service.serving.knative.dev/hello"), "{table}");
-    let pod = kubectl("get pods -l serving.knative.dev/revision=hello-00001 -o name").await;
-    let log = kubectl(&format!("logs {}", pod.trim())).await;
-    assert!(log.contains("START RequestId") && log.contains("heard"), "{log}");
-    let said = kubectl(&format!("exec {} -- cat /var/task/bootstrap", pod.trim())).await;
-    assert!(said.starts_with("#!/bin/sh"), "{said}");
-    kubectl("wait ksvc/hello --for=condition=Ready --timeout=10s").await;
-    kubectl("delete ksvc hello").await;
-    wait_for("the pods to go", LIMIT, async || {
-        let pods = kubectl("get pods -o name").await;
-        ensure!(pods.trim().is_empty(), "{pods}");
-        Ok(())
-    })
-    .await
-    .expect("deleting the service removes everything");
 }
 
 async fn get(machine: &Machine, kind: &str, name: &str) -> Result<Value> {

@@ -11,7 +11,7 @@ use tm_testkit::{
 };
 use tokio::process::{Child, Command};
 
-use crate::{machine, shell_function};
+use crate::{machine, support::shell_function};
 
 /// A running registry; killed when dropped.
 pub(crate) struct Registry {
@@ -131,7 +131,7 @@ async fn no_right_to_push_is_said_before_the_build() -> Result<()> {
         ensure!(locked.stderr.contains(word), "no `{word}` in:\n{}", locked.stderr);
     }
     ensure!(!locked.stderr.contains("Uploading"), "the build began: {locked:?}");
-    crate::bad_input::nothing_left(&machine).await;
+    crate::support::nothing_left(&machine).await;
 
     let open = deploy("open").await;
     ensure!(open.code == 0, "{open:?}");

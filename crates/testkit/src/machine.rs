@@ -1,6 +1,9 @@
 //! A machine of one's own: a fresh home, state and run-time folder, free ports, and `tm` as a user runs it.
 //!
-//! Dropping it stops the engine and removes the folders.
+//! Dropping it stops the engine and removes the folders. With [`Machine::on_cluster`] it is a user of the cluster that
+//! `TM_TEST_CONTEXT` names instead, with a namespace of their own.
+
+pub mod cluster;
 
 use std::{
     ffi::OsStr,
@@ -10,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use self::cluster::Cluster;
 use anyhow::{Context, Result, bail, ensure};
 use fs_err as fs;
 use serde_json::Value;
@@ -30,6 +34,7 @@ pub struct Machine {
     tm: PathBuf,
     root: tempfile::TempDir,
     extra: Vec<(String, String)>,
+    cluster: Option<Cluster>,
 }
 
 /// What a command did.
@@ -67,7 +72,36 @@ impl Machine {
         for folder in ["home", "run"] {
             fs::create_dir(root.path().join(folder)).expect("a folder can be made");
         }
-        Self { tm: tm.into(), root, extra: Vec::new() }
+        Self { tm: tm.into(), root, extra: Vec::new(), cluster: None }
+    }
+
+    /// The same as a user of the test cluster.
+    ///
+    /// # Errors
+    /// When there is none or it does not answer.
+    pub async fn on_cluster(tm: impl Into<PathBuf>) -> Result<Self> {
+        let mut machine = Self::new(tm);
+        machine.cluster = Some(Cluster::namespace().await?);
+        Ok(machine)
+    }
+
+    /// The cluster, when it is not an engine of its own.
+    #[must_use]
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.as_ref()
+    }
+
+    /// The namespace commands work in.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.cluster.as_ref().map_or("default", |cluster| &cluster.namespace)
+    }
+
+    /// Host of a service's address, without a port.
+    #[must_use]
+    pub fn host(&self, service: &str) -> String {
+        let domain = self.cluster.as_ref().map_or("localhost", |cluster| &cluster.domain);
+        format!("{service}.{}.{domain}", self.namespace())
     }
 
     /// The same machine with another variable for every command.
@@ -103,6 +137,16 @@ impl Machine {
             .envs(self.extra.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .kill_on_drop(true);
+        if let Some(cluster) = &self.cluster {
+            // The kubeconfig of whoever runs the tests.
+            match std::env::var_os("KUBECONFIG") {
+                Some(path) => command.env("KUBECONFIG", path),
+                None => {
+                    command.env_remove("KUBECONFIG").env("HOME", std::env::home_dir().unwrap_or_default())
+                }
+            };
+            command.env("TM_CONTEXT", &cluster.context).env("TM_NAMESPACE", &cluster.namespace);
+        }
         for listen in ["TM_HTTP_LISTEN", "TM_REGISTRY_LISTEN", "TM_API_LISTEN"] {
             if !self.extra.iter().any(|(name, _)| name == listen) {
                 command.env(listen, "127.0.0.1:0");
@@ -164,6 +208,17 @@ impl Machine {
         Ok(ran.stdout)
     }
 
+    /// Runs kubectl on the target and in the namespace that commands work in.
+    ///
+    /// # Errors
+    /// With everything it printed when it fails.
+    pub async fn kubectl<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<String> {
+        let context = self.cluster.as_ref().map_or("tm-local", |cluster| &cluster.context);
+        let target = ["--context", context, "--namespace", self.namespace()].map(OsStr::new);
+        let args: Vec<_> = args.into_iter().collect();
+        self.run_ok("kubectl", target.into_iter().chain(args.iter().map(AsRef::as_ref))).await
+    }
+
     /// What `tm local status` says.
     ///
     /// # Errors
@@ -178,16 +233,20 @@ impl Machine {
     /// # Errors
     /// When no engine runs.
     pub async fn functions(&self) -> Result<SocketAddr> {
+        if let Some(cluster) = &self.cluster {
+            return Ok(cluster.ingress());
+        }
         let status = self.status().await?;
         Ok(status["functions"].as_str().context("an address")?.parse()?)
     }
 
-    /// Calls a function by host name.
+    /// Calls a function by the service's name (`TAG-SERVICE` for a tag), or by a host with dots as it is.
     ///
     /// # Errors
     /// When nobody answers.
-    pub async fn call(&self, host: &str, body: &str) -> Result<Answer> {
-        call(self.functions().await?, host, body).await
+    pub async fn call(&self, name: &str, body: &str) -> Result<Answer> {
+        let host = if name.contains('.') { name.to_owned() } else { self.host(name) };
+        call(self.functions().await?, &host, body).await
     }
 
     /// PIDs of processes whose environment or command line names this machine's folders, but not this process.
@@ -220,7 +279,9 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        self.stop();
+        if self.cluster.is_none() {
+            self.stop();
+        }
     }
 }
 

@@ -34,8 +34,12 @@ pub fn has(program: &str) -> bool {
 /// When `TM_TEST_REQUIRE_ALL=1`.
 pub fn skip(why: &str) {
     assert!(std::env::var_os(REQUIRE_ALL).is_none_or(|v| v != "1"), "{why}, and {REQUIRE_ALL}=1");
-    // Past the capture of the test runner: a skip must not go unnoticed.
-    drop(std::io::stderr().write_all(format!("SKIPPED: {why}\n").as_bytes()));
+    say(&format!("SKIPPED: {why}"));
+}
+
+/// Writes a line past the capture of the test runner: it must not go unnoticed.
+pub fn say(line: &str) {
+    drop(std::io::stderr().write_all(format!("{line}\n").as_bytes()));
 }
 
 /// Chooses the process's TLS provider, which clients made without one want.

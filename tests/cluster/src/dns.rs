@@ -27,7 +27,6 @@ use crate::{
 pub(crate) const NAMES: &[&str] = &["dns-follower", "dnsmasq"];
 /// Label of an EndpointSlice with its Service's name.
 const OF_SERVICE: &str = "kubernetes.io/service-name";
-const PORT: u16 = 53;
 const MOST_ALIASES: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -47,9 +46,6 @@ pub(crate) async fn start(settings: &Settings) -> Result<()> {
         .arg(format!("--pid-file={}", settings.text("run/dnsmasq.own.pid")))
         .args(resolvers.iter().map(|address| format!("--server={address}")))
         .start(settings)?;
-    // Before it listens, the follower's SIGHUP would end it.
-    let listens = || async { tokio::net::TcpStream::connect((settings.address(), PORT)).await.is_ok() };
-    wait_ready(settings, "dnsmasq", PATIENCE, listens).await?;
     // The file of the running program may be replaced by a build; the process keeps its own.
     Daemon::new("dns-follower", std::env::current_exe()?)
         .arg("dns")

@@ -32,7 +32,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
 use settings::Settings;
@@ -87,19 +87,9 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
     };
-    match runtime.block_on(act_until_interrupted(arguments.action)) {
+    match runtime.block_on(act(arguments.action)) {
         Ok(code) => code,
         Err(error) => failed(&error),
-    }
-}
-
-/// Ctrl-C ends what runs for us; components, once started, stay.
-async fn act_until_interrupted(action: Action) -> Result<ExitCode> {
-    tokio::select! {
-        outcome = act(action) => outcome,
-        _ = tokio::signal::ctrl_c() => {
-            bail!("interrupted\nhint: `tests/cluster/up` goes on, `tests/cluster/down` takes down what there is")
-        }
     }
 }
 
@@ -131,9 +121,11 @@ async fn act(action: Action) -> Result<ExitCode> {
         Action::Kubectl { args } => {
             is_up(&settings)?;
             let kubectl = programs::Programs::build(&settings).await?.kubernetes("kubectl");
-            let mut command = Command::new(kubectl);
-            command.args(args).env("KUBECONFIG", settings.kubeconfig()).current_dir(callers_folder());
-            return Err(command.exec().into());
+            return Err(Command::new(kubectl)
+                .args(args)
+                .env("KUBECONFIG", settings.kubeconfig())
+                .exec()
+                .into());
         }
         Action::Logs { to } => logs::keep(&settings, &callers_folder().join(to)).await?,
         Action::Programs => {

@@ -22,7 +22,6 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(300);
 const INGRESS_PATIENCE: Duration = Duration::from_secs(60);
 const INGRESS_PORT: u16 = 80;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
 /// Brings the cluster up, with language images if they are wanted, and says how to use it.
 pub(crate) async fn up(settings: &Settings, with_images: bool) -> Result<()> {
@@ -92,10 +91,7 @@ async fn manifests(settings: &Settings, programs: &Programs, client: &Client) ->
 }
 
 async fn workloads(settings: &Settings, client: &Client) -> Result<()> {
-    let available = tokio::select! {
-        available = apply::workloads_are_available(client, PATIENCE) => available,
-        ended = a_component_ends(settings) => Err(ended),
-    };
+    let available = apply::workloads_are_available(client, PATIENCE).await;
     available.with_context(|| {
         let kubelet = daemons::log_tail(settings, "kubelet");
         format!("hint: `tests/cluster/kubectl get pods -A` and `describe` say more; the end of kubelet's log:\n{kubelet}")
@@ -111,16 +107,7 @@ fn is_applied(settings: &Settings, programs: &Programs) -> bool {
     fs::read_to_string(settings.state.join("applied")).is_ok_and(|text| text == applied(programs))
 }
 
-/// Ends when a component does, although it was ready once.
-async fn a_component_ends(settings: &Settings) -> anyhow::Error {
-    loop {
-        if let Err(error) = all_run(settings) {
-            return error;
-        }
-        sleep(BETWEEN_LOOKS).await;
-    }
-}
-
+/// A component may have ended after it was ready.
 fn all_run(settings: &Settings) -> Result<()> {
     match status::components().find(|name| !daemons::is_running(settings, name)) {
         None => Ok(()),

@@ -1,0 +1,66 @@
+//! What happens to a function after its first deployment.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use tm_testkit::{machine::wait_for, tools};
+
+use crate::{
+    support::{deploy, reply},
+    target,
+};
+
+/// Longest wait for something a target does by itself.
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_second_deployment_is_a_second_revision_and_the_first_has_a_tag() {
+    if tools::find("curl").is_none() {
+        return;
+    }
+    let machine = target().await;
+    deploy(&machine, "hello", "echo 1", &[]).await;
+    assert_eq!(reply(&machine, "hello").await, "1");
+    deploy(&machine, "hello", "echo 2", &["--tag", "hello-00001=old"]).await;
+    assert_eq!(reply(&machine, "hello").await, "2");
+    wait_for("the tag's route", LIMIT, async || {
+        let body = machine.call("old-hello", "{}").await?.body;
+        ensure!(body == "1", "{body}");
+        Ok(())
+    })
+    .await
+    .expect("the first revision answers under its tag");
+    let revisions = machine.tm_ok(["get", "revisions"]).await.expect("it lists");
+    assert!(revisions.contains("hello-00001") && revisions.contains("hello-00002"), "{revisions}");
+    // The same again changes nothing.
+    deploy(&machine, "hello", "echo 2", &[]).await;
+    let revisions = machine.tm_ok(["get", "revisions", "-o", "name"]).await.expect("it lists");
+    assert_eq!(revisions.lines().count(), 2, "{revisions}");
+}
+
+#[tokio::test]
+async fn kubectl_sees_what_tm_made() {
+    if tools::find("curl").is_none() || tools::find("kubectl").is_none() {
+        return;
+    }
+    let machine = target().await;
+    deploy(&machine, "hello", "echo 1; echo heard >&2", &[]).await;
+    assert_eq!(reply(&machine, "hello").await, "1");
+    let kubectl = async |args: &str| machine.kubectl(args.split(' ')).await.expect("kubectl succeeds");
+    let table = kubectl("get ksvc,revision,taskrun,pods").await;
+    assert!(table.contains("service.serving.knative.dev/hello"), "{table}");
+    let pod = kubectl("get pods -l serving.knative.dev/revision=hello-00001 -o name").await;
+    let log = kubectl(&format!("logs {}", pod.trim())).await;
+    assert!(log.contains("START RequestId") && log.contains("heard"), "{log}");
+    let said = kubectl(&format!("exec {} -- cat /var/task/bootstrap", pod.trim())).await;
+    assert!(said.starts_with("#!/bin/sh"), "{said}");
+    kubectl("wait ksvc/hello --for=condition=Ready --timeout=10s").await;
+    kubectl("delete ksvc hello").await;
+    wait_for("the pods to go", LIMIT, async || {
+        let pods = kubectl("get pods -o name").await;
+        ensure!(pods.trim().is_empty(), "{pods}");
+        Ok(())
+    })
+    .await
+    .expect("deleting the service removes everything");
+}

@@ -1,0 +1,128 @@
+//! Who may do what: rights that are missing, credentials that are no good, namespaces that are not there.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tm_testkit::machine::{Machine, wait_for};
+
+use super::{LIMIT, apply, failed_with, kubeconfig, write_config};
+use crate::{support::shell_function, target};
+
+/// A kubeconfig of a new ServiceAccount.
+async fn account(machine: &Machine, name: &str) -> Result<String> {
+    machine.kubectl(["create", "serviceaccount", name]).await?;
+    let token = machine.kubectl(["create", "token", name, "--duration", "1h"]).await?;
+    let mut config = kubeconfig(machine).await?;
+    config["users"][0]["user"] = json!({"token": token.trim()});
+    write_config(machine, &format!("{name}.json"), &config)
+}
+
+/// The Role that `tm setup` prints is enough for a whole deploy, and what it gives is all that is needed.
+#[tokio::test]
+async fn the_role_of_setup_is_enough() -> Result<()> {
+    let machine = target().await;
+    let config = account(&machine, "jane").await?;
+    let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
+    let deploy = ["--config", &config, "deploy", "service", "hello", "-f", &folder, "--wait"];
+
+    let refused = machine.tm(deploy).await;
+    failed_with(&refused, &["cannot", "tasks", "tm setup --dry"])?;
+    let looked = machine.tm(["--config", &config, "doctor", "--no-pods"]).await;
+    ensure!(looked.code == 1, "{looked:?}");
+    ensure!(looked.stdout.contains("uploading the source: may not get/create pods/exec"), "{looked:?}");
+
+    let role = machine.tm_ok(["setup", "--dry", "--service-account", "jane", "-o", "json"]).await?;
+    let list: Value = serde_json::from_str(&role)?;
+    let ours = list["items"].as_array().context("a list")?;
+    let ours: Vec<_> = ours.iter().filter(|item| item["metadata"]["name"] == "tm-user").collect();
+    apply(&machine, &json!({"apiVersion": "v1", "kind": "List", "items": ours}).to_string()).await?;
+    let ran = wait_for("the rights to arrive", LIMIT, async || {
+        let looked = machine.tm(["--config", &config, "doctor", "--no-pods"]).await;
+        ensure!(looked.code == 0, "{looked:?}");
+        Ok(machine.tm(deploy).await)
+    })
+    .await?;
+    ensure!(ran.code == 0, "{ran:?}");
+    ensure!(machine.call("hello", "{}").await?.body == "1");
+    for line in ["logs hello", "describe service hello", "get revisions", "delete service hello"] {
+        let args = ["--config", &config].into_iter().chain(line.split(' '));
+        machine.tm_ok(args).await.with_context(|| line.to_owned())?;
+    }
+    Ok(())
+}
+
+/// A Role without `create` on `pods/exec`: the verb is named.
+#[tokio::test]
+async fn a_missing_verb_is_named() -> Result<()> {
+    let machine = target().await;
+    let config = account(&machine, "joe").await?;
+    let dry = machine.tm_ok(["setup", "--dry", "--service-account", "joe", "-o", "json"]).await?;
+    let list: Value = serde_json::from_str(&dry)?;
+    let mut ours: Vec<Value> = list["items"].as_array().context("a list")?.clone();
+    ours.retain(|item| item["metadata"]["name"] == "tm-user");
+    let rules = ours[0]["rules"].as_array_mut().context("rules")?;
+    rules.retain(|rule| rule["resources"][0] != "pods/exec");
+    apply(&machine, &json!({"apiVersion": "v1", "kind": "List", "items": ours}).to_string()).await?;
+    let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
+    let deploy = ["--config", &config, "deploy", "service", "hello", "-f", &folder, "--wait"];
+    let ran = wait_for("the rights to arrive", LIMIT, async || {
+        let ran = machine.tm(deploy).await;
+        ensure!(ran.stderr.contains("pods/exec"), "{ran:?}");
+        Ok(ran)
+    })
+    .await?;
+    failed_with(&ran, &["cannot get resource \"pods/exec\"", "hint:"])?;
+    let left = machine.tm_ok(["get", "taskruns", "-o", "name"]).await?;
+    ensure!(left.trim().is_empty(), "the run is removed: {left}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn credentials_that_are_no_good() -> Result<()> {
+    let machine = target().await;
+    let good = kubeconfig(&machine).await?;
+    let get = async |config: &str| machine.tm(["--config", config, "get", "services"]).await;
+
+    let mut expired = good.clone();
+    expired["users"][0]["user"] = json!({"token": "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"});
+    let ran = get(&write_config(&machine, "expired.json", &expired)?).await;
+    failed_with(&ran, &["Unauthorized", "hint: the credentials are wrong or expired"])?;
+    ensure!(!ran.stderr.contains("eyJ"), "the token is shown: {ran:?}");
+
+    let mut stranger = good.clone();
+    let cluster = stranger["clusters"][0]["cluster"].as_object_mut().context("a cluster")?;
+    cluster.remove("certificate-authority-data");
+    let ran = get(&write_config(&machine, "stranger.json", &stranger)?).await;
+    failed_with(&ran, &["certificate", "hint:", "certificate-authority-data"])?;
+
+    let ran = machine.tm(["--context", "nowhere", "get", "services"]).await;
+    failed_with(&ran, &["nowhere", "hint:"])?;
+    let ran = machine.tm(["--config", "/nonexistent/config", "get", "services"]).await;
+    failed_with(&ran, &["/nonexistent/config", "hint:"])
+}
+
+#[tokio::test]
+async fn namespaces_that_are_not_there() -> Result<()> {
+    let machine = target().await;
+    let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
+    let ran = machine.tm(["-n", "tm-no-such-namespace", "deploy", "service", "hello", "-f", &folder]).await;
+    failed_with(&ran, &["namespaces \"tm-no-such-namespace\" not found", "hint: make the namespace"])?;
+
+    // Something in it that does not go keeps it terminating.
+    let leaving = format!("{}-leaving", machine.namespace());
+    machine.kubectl(["create", "namespace", &leaving]).await?;
+    let stays = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: stays, finalizers: [tm.example.com/test], namespace: NS}\n";
+    apply_in(&machine, &stays.replace("NS", &leaving), &leaving).await?;
+    machine.kubectl(["delete", "namespace", &leaving, "--wait=false"]).await?;
+    let ran = machine.tm(["-n", &leaving, "deploy", "service", "hello", "-f", &folder]).await;
+    let judged = failed_with(&ran, &["being terminated", "hint: wait until the namespace is gone"]);
+    let free = ["patch", "configmap", "stays", "-n", &leaving, "--type=merge", "-p"];
+    let free = free.into_iter().chain(["{\"metadata\":{\"finalizers\":null}}"]);
+    machine.kubectl(free).await?;
+    judged
+}
+
+async fn apply_in(machine: &Machine, yaml: &str, namespace: &str) -> Result<()> {
+    let path = machine.path().join("in.yaml");
+    fs_err::write(&path, yaml)?;
+    machine.kubectl(["apply", "-n", namespace, "-f", &path.display().to_string()]).await.map(drop)
+}

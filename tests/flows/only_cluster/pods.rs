@@ -1,0 +1,106 @@
+//! Build and function pods that cannot start, or do not live.
+
+use anyhow::{Result, ensure};
+
+use super::{apply, ended, failed_with, until};
+use crate::{
+    support::{nothing_left, shell_function},
+    target,
+};
+
+/// Deploys a shell function with more arguments; the function is never ready for what these tests do to it.
+async fn deploy(machine: &tm_testkit::machine::Machine, extra: &[&str]) -> tm_testkit::machine::Ran {
+    let folder = shell_function(machine, "hello", "echo 1").display().to_string();
+    let mut args = vec!["deploy", "service", "hello", "-f", &folder, "--wait"];
+    args.extend(extra);
+    machine.tm(args).await
+}
+
+#[tokio::test]
+async fn a_pod_that_dies_during_the_upload_is_replaced() -> Result<()> {
+    let machine = target().await;
+    let folder = large_function(&machine, "large")?;
+    let mut tm = machine.spawn(["deploy", "service", "large", "-f", &folder, "--wait"])?;
+    until(&mut tm, "Uploading the source").await?;
+    let delete = "delete pods -l cli.triggermesh.io/service=large --wait=false";
+    let deleted = machine.kubectl(delete.split(' ')).await?;
+    ensure!(deleted.contains("deleted"), "{deleted}");
+    until(&mut tm, "was lost during the upload").await?;
+    let ran = ended(tm).await?;
+    ensure!(ran.code == 0, "{ran:?}");
+    ensure!(machine.call("large", "{}").await?.body == "large");
+    let runs = machine.tm_ok(["get", "taskruns", "-o", "name"]).await?;
+    ensure!(runs.lines().count() == 1, "the broken run is removed: {runs}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn images_that_cannot_be_pulled() -> Result<()> {
+    let machine = target().await;
+    let builder = super::setting(&machine, "BUILDER_IMAGE").await?;
+    let host = builder.split('/').next().unwrap_or_default().to_owned();
+    let missing = format!("{host}/nobody/nothing:1");
+    let ran = deploy(&machine, &["--build-argument", &format!("BUILDER_IMAGE={missing}")]).await;
+    failed_with(&ran, &["TaskRunImagePullFailed", &missing])?;
+    nothing_left(&machine).await;
+    let ran = machine.tm(["deploy", "service", "image", "-f", &missing, "--wait"]).await;
+    failed_with(&ran, &["Unable to fetch image", &missing, "hint:"])?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_quota_that_is_used_up() -> Result<()> {
+    let machine = target().await;
+    apply(
+        &machine,
+        "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: none}\nspec: {hard: {pods: \"0\"}}\n",
+    )
+    .await?;
+    let ran = deploy(&machine, &["--build-timeout", "30s"]).await;
+    failed_with(&ran, &["exceeded quota: none", "pods=1"])?;
+    nothing_left(&machine).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_pod_that_no_node_can_take() -> Result<()> {
+    let machine = target().await;
+    apply(
+        &machine,
+        "apiVersion: v1\nkind: LimitRange\nmetadata: {name: huge}\nspec:\n  limits:\n  - type: Container\n    \
+         defaultRequest: {cpu: \"500\"}\n    default: {cpu: \"500\"}\n",
+    )
+    .await?;
+    let ran = deploy(&machine, &["--build-timeout", "20s"]).await;
+    // Tekton's own time-out and ours are the same; whoever is first tells the reason.
+    failed_with(&ran, &["20s", "exceeded available resources"])?;
+    nothing_left(&machine).await;
+    Ok(())
+}
+
+/// A node that is out of disk evicts; so does a pod's own limit, which a test can set.
+#[tokio::test]
+async fn a_pod_that_is_evicted_for_its_disk() -> Result<()> {
+    let machine = target().await;
+    apply(
+        &machine,
+        "apiVersion: v1\nkind: LimitRange\nmetadata: {name: small}\nspec:\n  limits:\n  - type: Container\n    \
+         default: {ephemeral-storage: 1Mi}\n    defaultRequest: {ephemeral-storage: 1Mi}\n",
+    )
+    .await?;
+    let folder = large_function(&machine, "large")?;
+    let ran = machine.tm(["deploy", "service", "large", "-f", &folder, "--wait"]).await;
+    ensure!(ran.code == 1, "{ran:?}");
+    let told = ["Evicted", "ephemeral"].iter().any(|word| ran.stderr.contains(word));
+    ensure!(told, "the reason is named: {}", ran.stderr);
+    nothing_left(&machine).await;
+    Ok(())
+}
+
+/// A function with 300 MB that cannot be compressed: its upload takes long enough for something to happen.
+fn large_function(machine: &tm_testkit::machine::Machine, name: &str) -> Result<String> {
+    let folder = shell_function(machine, name, "echo large");
+    let mut noise = fs_err::File::create(folder.join("noise"))?;
+    std::io::copy(&mut std::io::Read::take(fs_err::File::open("/dev/urandom")?, 300 << 20), &mut noise)?;
+    Ok(folder.display().to_string())
+}
