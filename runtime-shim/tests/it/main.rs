@@ -8,6 +8,7 @@ mod contract;
 mod extensions;
 mod failures;
 mod harness;
+mod hostile;
 mod http;
 mod http_events;
 mod invoke_api;
