@@ -114,11 +114,13 @@ impl Codec {
     /// The answer for an outcome.
     pub(crate) async fn answer(&self, id: RequestId, outcome: Outcome, strict: bool) -> Response<Body> {
         let outcome = match outcome {
-            Outcome::Success(ResultBody::Stream(stream)) => match streamed::begin(id, stream, strict).await {
-                Ok(response) => return response,
-                Err(outcome) => outcome,
-            },
-            Outcome::Success(ResultBody::Whole(whole)) if streamed::has_prelude(&whole.form) => {
+            Outcome::Success(ResultBody::Stream(stream)) => {
+                match Box::pin(streamed::begin(id, stream, strict)).await {
+                    Ok(response) => return response,
+                    Err(outcome) => outcome,
+                }
+            }
+            Outcome::Success(ResultBody::Whole(whole)) if streamed::has_prelude(&whole) => {
                 match streamed::whole(id, &whole) {
                     Ok(response) => return response,
                     Err(outcome) => outcome,

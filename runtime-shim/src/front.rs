@@ -77,7 +77,8 @@ async fn handle(
     Ok(match Route::of(&parts, &front.config.front) {
         Route::Function => front.invoke(id, peer, parts, body).await,
         Route::Health => answer::healthy(id, &parts.headers),
-        Route::InvokeApi => invoke_api::handle(&front, id, &parts, body).await,
+        // Apart, as the futures of the rarer ways would make everybody's larger, and those are moved.
+        Route::InvokeApi => Box::pin(invoke_api::handle(&front, id, &parts, body)).await,
     })
 }
 
@@ -127,7 +128,7 @@ impl Front {
         let request = Arrived { id, parts, body, time: arrival.time, peer };
         match codec.work(request, self.arn.clone()) {
             Work::One(event, context) => self.one(id, arrival, event, context).await,
-            Work::Several(events) => self.several(id, events).await,
+            Work::Several(events) => Box::pin(self.several(id, events)).await,
             Work::Refused(response) => response,
         }
     }
@@ -143,7 +144,7 @@ impl Front {
             Err(Refused::Lost) => codec.refuse(id, Refusal::Lost),
         };
         if let Some(sink) = codec.sink(&self.config.front).filter(|_| response.status() == StatusCode::OK) {
-            return sink::deliver(sink, id, response).await;
+            return Box::pin(sink::deliver(sink, id, response)).await;
         }
         if let Some(trace) = trace {
             response.headers_mut().insert(headers::AMZN_TRACE_ID, trace);
@@ -175,7 +176,7 @@ impl Front {
         match tokio::time::timeout_at(arrival.expires, body::read(body, limit)).await {
             Ok(Ok(whole)) => Ok(whole.bytes),
             Ok(Err(BodyError::TooLarge(rest))) => {
-                self.discard(rest, parts).await;
+                Box::pin(self.discard(rest, parts)).await;
                 Err(Unread::TooLarge)
             }
             Ok(Err(BodyError::Broken(_))) => Err(Unread::Broken),

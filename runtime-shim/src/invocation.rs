@@ -55,6 +55,13 @@ pub(crate) struct Context {
     pub(crate) arn: HeaderValue,
     /// The trace, where there is one.
     pub(crate) trace: Option<HeaderValue>,
+    /// What few invokes have; apart, as a context is moved a few times on its way.
+    pub(crate) more: Option<Box<More>>,
+}
+
+/// Headers of `next` that few invokes have.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct More {
     /// The client context: JSON in visible ASCII (RT-20).
     pub(crate) client: Option<HeaderValue>,
     /// The tenant (RT-22).
@@ -94,15 +101,13 @@ pub(crate) enum ResultBody {
 pub(crate) struct Whole {
     /// The bytes.
     pub(crate) bytes: Bytes,
-    /// What the runtime said about them.
-    pub(crate) form: Form,
+    /// What the runtime sent them as, when it sent a stream, whether or not the caller takes one.
+    pub(crate) stream: Option<Box<StreamForm>>,
 }
 
-/// How a runtime sends its result.
+/// How a runtime sends a stream.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Form {
-    /// As a stream, whether or not the caller takes one.
-    pub(crate) streamed: bool,
+pub(crate) struct StreamForm {
     /// `Content-Type`.
     pub(crate) content_type: Option<HeaderValue>,
 }
@@ -165,7 +170,7 @@ impl Responder {
 impl Context {
     /// The context of an invoke about which nothing else is known.
     pub(crate) fn of(arn: HeaderValue) -> Self {
-        Self { arn, trace: None, client: None, tenant: None, cloud_event: None }
+        Self { arn, trace: None, more: None }
     }
 }
 

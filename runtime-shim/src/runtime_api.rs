@@ -79,14 +79,16 @@ pub(crate) async fn handle(link: Link, request: Request<Incoming>) -> Result<Res
         Route::Next => link.next().await.map(answer::event),
         Route::Response(id) => upload::response(&link, id, &parts.headers, body).await,
         Route::Error(id) => upload::error(&link, id, &parts.headers, body).await,
-        Route::InitError => upload::init_error(&link, &parts.headers, body).await,
-        Route::Register => return Ok(extension::register(&link, &parts.headers, body).await),
-        Route::ExtensionNext => return Ok(extension::next(&link, &parts.headers).await),
-        Route::ExtensionError => return Ok(extension::failed(&link, &parts.headers, body).await),
+        Route::InitError => Box::pin(upload::init_error(&link, &parts.headers, body)).await,
+        Route::Register => return Ok(Box::pin(extension::register(&link, &parts.headers, body)).await),
+        Route::ExtensionNext => return Ok(Box::pin(extension::next(&link, &parts.headers)).await),
+        Route::ExtensionError => return Ok(Box::pin(extension::failed(&link, &parts.headers, body)).await),
         Route::Telemetry => {
-            return Ok(extension::telemetry(TELEMETRY_NOT_SUPPORTED, &parts.headers, body).await);
+            return Ok(Box::pin(extension::telemetry(TELEMETRY_NOT_SUPPORTED, &parts.headers, body)).await);
         }
-        Route::Logs => return Ok(extension::telemetry(LOGS_NOT_SUPPORTED, &parts.headers, body).await),
+        Route::Logs => {
+            return Ok(Box::pin(extension::telemetry(LOGS_NOT_SUPPORTED, &parts.headers, body)).await);
+        }
         Route::WrongMethod => Ok(unread(body, answer::wrong_method()).await),
         Route::Unknown => Ok(unread(body, answer::not_found()).await),
     };

@@ -37,6 +37,8 @@ names! {
     AMZN_REQUEST_ID = "x-amzn-requestid";
     /// The trace header of callers and answers.
     AMZN_TRACE_ID = "x-amzn-trace-id";
+    /// The trace header of the W3C.
+    TRACEPARENT = "traceparent";
     /// The name of an API error.
     AMZN_ERROR_TYPE = "x-amzn-errortype";
     /// `Unhandled` when the function failed.

@@ -28,7 +28,9 @@ impl LogTail {
         let kept = &lines[lines.len().saturating_sub(LOG_TAIL_BYTES)..];
         let over = (self.bytes.len() + kept.len()).saturating_sub(LOG_TAIL_BYTES);
         self.cut |= over > 0 || kept.len() < lines.len();
-        self.bytes.drain(..over);
+        if over > 0 {
+            self.bytes.drain(..over);
+        }
         self.bytes.extend_from_slice(kept);
     }
 

@@ -30,9 +30,9 @@ impl TraceId {
 
     /// The caller's trace out of its headers: X-Ray's, else W3C's.
     pub fn of(headers: &http::HeaderMap) -> Option<Self> {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let xray = text(crate::headers::AMZN_TRACE_ID.as_str()).and_then(Self::adopt);
-        xray.or_else(|| Self::from_traceparent(text("traceparent")?))
+        let text = |name: &http::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let xray = text(&crate::headers::AMZN_TRACE_ID).and_then(Self::adopt);
+        xray.or_else(|| Self::from_traceparent(text(&crate::headers::TRACEPARENT)?))
     }
 
     /// The same trace in X-Ray's words: `00-<32 hex>-<16 hex>-<2 hex>` of the W3C's Trace Context, whose ids have the same

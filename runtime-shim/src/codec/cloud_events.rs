@@ -11,7 +11,7 @@ use tm_lambda::{FunctionError, RequestId, headers};
 use super::{Arrived, Work, plain};
 use crate::front::answer;
 use crate::front::outgoing::Body;
-use crate::invocation::{Context, Event, Outcome, ResultBody};
+use crate::invocation::{Context, Event, More, Outcome, ResultBody};
 
 /// The event, or events, of a request. What is no CloudEvent is an event as in plain mode (CE-09, CE-10).
 pub(super) fn work(request: Arrived, arn: HeaderValue) -> Work {
@@ -25,23 +25,24 @@ pub(super) fn work(request: Arrived, arn: HeaderValue) -> Work {
         }
         Ok(Received::Other { json }) => {
             let (event, context) = plain::event(request, arn);
-            let (client, cloud_event) = if json { contexts(&CloudEvent::default()) } else { (None, None) };
-            Work::One(event, Context { client, cloud_event, ..context })
+            let more = json.then(|| contexts(&CloudEvent::default()));
+            Work::One(event, Context { more, ..context })
         }
         Err(error) => Work::Refused(refused(request.id, &error)),
     }
 }
 
 fn invoke(event: CloudEvent, arn: &HeaderValue) -> (Event, Context) {
-    let (client, cloud_event) = contexts(&event);
+    let more = Some(contexts(&event));
     let json = HeaderValue::from_static(headers::JSON);
-    let context = Context { client, cloud_event, ..Context::of(arn.clone()) };
+    let context = Context { more, ..Context::of(arn.clone()) };
     (Event { body: event.data, content_type: json }, context)
 }
 
-fn contexts(event: &CloudEvent) -> (Option<HeaderValue>, Option<HeaderValue>) {
+fn contexts(event: &CloudEvent) -> Box<More> {
     let (client, cloud_event) = event.contexts();
-    (HeaderValue::try_from(client).ok(), HeaderValue::try_from(cloud_event).ok())
+    let value = |text: String| HeaderValue::try_from(text).ok();
+    Box::new(More { client: value(client), cloud_event: value(cloud_event), tenant: None })
 }
 
 /// CE-12 to CE-16.

@@ -92,7 +92,7 @@ impl Http {
     }
 
     fn result(&self, id: RequestId, whole: &Whole) -> Response<Body> {
-        if whole.form.streamed {
+        if whole.stream.is_some() {
             // A raw stream that was collected has no form but its bytes (HT-34).
             return answer::with(id, StatusCode::OK, headers::OCTET_STREAM, whole.bytes.clone());
         }

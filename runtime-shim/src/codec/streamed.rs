@@ -8,7 +8,7 @@ use tm_lambda::{FunctionError, RequestId, headers};
 
 use crate::front::answer;
 use crate::front::outgoing::{self, Body, Mishap};
-use crate::invocation::{Form, Outcome, ResponseStream, Whole};
+use crate::invocation::{Outcome, ResponseStream, Whole};
 
 /// A stream's answer; or how the invoke failed, as nothing has been sent yet.
 pub(super) async fn begin(
@@ -48,8 +48,8 @@ pub(super) async fn begin(
 }
 
 /// Whether a result that was collected has a prelude.
-pub(super) fn has_prelude(form: &Form) -> bool {
-    form.streamed && is_http(form.content_type.as_ref())
+pub(super) fn has_prelude(whole: &Whole) -> bool {
+    whole.stream.as_ref().is_some_and(|form| is_http(form.content_type.as_ref()))
 }
 
 /// The same for a stream that was collected.

@@ -21,7 +21,7 @@ use tm_lambda::{RequestId, TraceId, headers};
 use super::outgoing::Body;
 use super::{Call, Front, Refused, Unread};
 use crate::config::InvokeApi;
-use crate::invocation::{Context, Event, Wishes};
+use crate::invocation::{Context, Event, More, Wishes};
 use answer::Head;
 
 /// What a caller wants, as far as the head of its request says.
@@ -70,12 +70,10 @@ fn order(front: &Front, parts: &Parts, body: &Incoming, trace: HeaderValue) -> R
         Some(qualifier) => value(&format!("{}:{qualifier}", function.arn)),
         None => front.arn.clone(),
     };
-    let context = Context {
-        trace: Some(trace),
-        client: client.map(invoke::client_context).transpose()?.map(|json| value(&json)),
-        tenant: tenant.map(value),
-        ..Context::of(arn)
-    };
+    let client = client.map(invoke::client_context).transpose()?.map(|json| value(&json));
+    let told = client.is_some() || tenant.is_some();
+    let more = told.then(|| Box::new(More { client, tenant: tenant.map(value), cloud_event: None }));
+    let context = Context { trace: Some(trace), more, ..Context::of(arn) };
     let stream = operation == Operation::InvokeWithResponseStream;
     Ok(Order { operation, invocation_type, wishes: Wishes { stream, log: log && !asynchronous }, context })
 }

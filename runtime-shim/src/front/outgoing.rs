@@ -18,7 +18,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::invocation::{Answer, Outcome, ResponseStream};
 
 /// The body of every answer.
-pub(crate) type Body = Either<Full<Bytes>, Outgoing>;
+/// A stream is apart, as bodies are moved a few times on their way.
+pub(crate) type Body = Either<Full<Bytes>, Box<Outgoing>>;
 
 /// A body that is not there yet.
 #[derive(Debug)]
@@ -74,14 +75,18 @@ pub(crate) fn stream(stream: ResponseStream, mishap: Mishap) -> Body {
 pub(crate) fn stream_behind(first: Bytes, stream: ResponseStream, mishap: Mishap) -> Body {
     let ResponseStream { data_rx, end_rx, .. } = stream;
     let ready = VecDeque::from_iter((!first.is_empty()).then_some(first));
-    Either::Right(Outgoing { ready, source: Source::Data(data_rx, end_rx), form: Form::Raw(mishap) })
+    Either::Right(Box::new(Outgoing {
+        ready,
+        source: Source::Data(data_rx, end_rx),
+        form: Form::Raw(mishap),
+    }))
 }
 
 /// A stream as an event stream.
 pub(crate) fn frames(stream: ResponseStream, strict: bool) -> Body {
     let ResponseStream { data_rx, end_rx, .. } = stream;
     let (ready, source) = (VecDeque::new(), Source::Data(data_rx, end_rx));
-    Either::Right(Outgoing { ready, source, form: Form::Frames { strict } })
+    Either::Right(Box::new(Outgoing { ready, source, form: Form::Frames { strict } }))
 }
 
 /// An event stream that is there: these bytes and this end.
@@ -92,7 +97,7 @@ pub(crate) fn framed(bytes: Bytes, answer: Answer, strict: bool) -> Body {
         strict,
         |error| if error.is_reported() { UNHANDLED } else { error.code() },
     ));
-    Either::Right(Outgoing { ready, source: Source::Done, form: Form::Frames { strict } })
+    Either::Right(Box::new(Outgoing { ready, source: Source::Done, form: Form::Frames { strict } }))
 }
 
 // === impl Mishap ===

@@ -7,7 +7,7 @@ use http_body_util::Full;
 use tm_lambda::api_error::{ACCEPTED, ApiError};
 use tm_lambda::headers;
 
-use crate::invocation::{Context, Delivery, Event};
+use crate::invocation::{Context, Delivery, Event, More};
 
 /// The body of every answer.
 pub(crate) type Body = Full<Bytes>;
@@ -18,7 +18,7 @@ const TEXT: HeaderValue = HeaderValue::from_static(headers::TEXT);
 /// 200 with an event (section 1.3). What is empty is left out (12.13).
 pub(crate) fn event(delivery: Delivery) -> Response<Body> {
     let Delivery { id, deadline, event: Event { body, content_type }, context } = delivery;
-    let Context { arn, trace, client, tenant, cloud_event } = context;
+    let Context { arn, trace, more } = context;
     let mut response = Response::new(Full::new(body));
     let id = HeaderValue::try_from(id.to_string()).expect("a UUID is visible ASCII");
     let fields = response.headers_mut();
@@ -26,14 +26,19 @@ pub(crate) fn event(delivery: Delivery) -> Response<Body> {
     fields.insert(headers::RUNTIME_REQUEST_ID, id);
     fields.insert(headers::RUNTIME_DEADLINE_MS, deadline.unix_millis().into());
     fields.insert(headers::RUNTIME_INVOKED_FUNCTION_ARN, arn);
-    for (name, value) in [
-        (headers::RUNTIME_TRACE_ID, trace),
-        (headers::RUNTIME_CLIENT_CONTEXT, client),
-        (headers::RUNTIME_TENANT_ID, tenant),
-        (headers::RUNTIME_CLOUDEVENTS_CONTEXT, cloud_event),
-    ] {
-        if let Some(value) = value {
-            fields.insert(name, value);
+    if let Some(trace) = trace {
+        fields.insert(headers::RUNTIME_TRACE_ID, trace);
+    }
+    if let Some(more) = more {
+        let More { client, tenant, cloud_event } = *more;
+        for (name, value) in [
+            (headers::RUNTIME_CLIENT_CONTEXT, client),
+            (headers::RUNTIME_TENANT_ID, tenant),
+            (headers::RUNTIME_CLOUDEVENTS_CONTEXT, cloud_event),
+        ] {
+            if let Some(value) = value {
+                fields.insert(name, value);
+            }
         }
     }
     response

@@ -106,7 +106,7 @@ pub(crate) struct Upload {
 #[derive(Debug)]
 pub(crate) enum Uploaded {
     /// The result, and the failure that its trailers may report (ST-15).
-    Result(Whole, Option<FunctionError>),
+    Result(Whole, Option<Box<FunctionError>>),
     /// The result was passed on to its end.
     Streamed,
     /// The function's error.

@@ -13,26 +13,26 @@ use tokio::sync::mpsc;
 use super::answer;
 use super::link::{Offer, Upload, Uploaded};
 use super::upload::{self, Answer};
-use crate::invocation::Form;
+use crate::invocation::StreamForm;
 
 /// Pieces between the runtime and the caller. Each is at most as large as hyper's read buffer on this listener (2 MiB), so
 /// that is what a slow caller costs, times this and two.
 const PIECES: usize = 2;
 
-/// How a runtime sends its result: as a stream when it says so, when it is a stream for HTTP callers, or when it comes in
+/// Whether a runtime sends its result as a stream: it does when it says so, when it is a stream for HTTP callers, or when it comes in
 /// chunks and is not called JSON. Go's client says nothing and sends everything in chunks: JSON for values, any other type
 /// for readers.
-pub(super) fn form(headers: &HeaderMap, body: &Incoming) -> Form {
+pub(super) fn form(headers: &HeaderMap, body: &Incoming) -> Option<Box<StreamForm>> {
     let content_type = headers.get(CONTENT_TYPE);
     let json = content_type.is_none_or(|value| value.as_bytes().starts_with(headers::JSON.as_bytes()));
     let http = content_type.is_some_and(|value| value == headers::HTTP_INTEGRATION);
     let chunked = body.size_hint().exact().is_none();
     let streamed = headers.contains_key(headers::RUNTIME_RESPONSE_MODE) || http || (chunked && !json);
-    Form { streamed, content_type: content_type.cloned() }
+    streamed.then(|| Box::new(StreamForm { content_type: content_type.cloned() }))
 }
 
 /// What a caller is offered, and the handler's end of it.
-pub(super) fn offer(form: &Form) -> (Offer, mpsc::Sender<Bytes>) {
+pub(super) fn offer(form: &StreamForm) -> (Offer, mpsc::Sender<Bytes>) {
     let (data_tx, data_rx) = mpsc::channel(PIECES);
     (Offer { content_type: form.content_type.clone(), data_rx }, data_tx)
 }

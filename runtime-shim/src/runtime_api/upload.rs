@@ -30,20 +30,20 @@ pub(crate) async fn response(
     headers: &HeaderMap,
     body: Incoming,
 ) -> Answer {
-    let form = stream::form(headers, &body);
-    let (offer, data_tx) = form.streamed.then(|| stream::offer(&form)).unzip();
+    let stream = stream::form(headers, &body);
+    let (offer, data_tx) = stream.as_deref().map(stream::offer).unzip();
     let (upload, body) = begin(link, id, CallKind::Response, offer, body).await?;
-    if !known_mode(headers) {
+    if stream.is_some() && !known_mode(headers) {
         upload.finish(Uploaded::InvalidMode);
         body::discard(body, DISCARD).await;
         return Err(ApiError::InvalidResponseMode);
     }
     if let Some(data_tx) = data_tx.filter(|_| upload.streams) {
-        return stream::forward(upload, data_tx, body).await;
+        return Box::pin(stream::forward(upload, data_tx, body)).await;
     }
     let (upload, Whole { bytes, trailers }) = read(upload, body).await?;
-    let result = invocation::Whole { bytes, form };
-    upload.finish(Uploaded::Result(result, trailers.as_ref().and_then(error_of)));
+    let result = invocation::Whole { bytes, stream };
+    upload.finish(Uploaded::Result(result, trailers.as_ref().and_then(error_of).map(Box::new)));
     Ok(answer::accepted())
 }
 

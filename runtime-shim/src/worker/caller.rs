@@ -55,7 +55,7 @@ impl Caller {
     /// Gives it what the runtime sent.
     pub(super) fn uploaded(&mut self, id: RequestId, uploaded: Uploaded) {
         self.settle(match uploaded {
-            Uploaded::Result(_, Some(error)) if !self.strict => Outcome::Failed(error),
+            Uploaded::Result(_, Some(error)) if !self.strict => Outcome::Failed(*error),
             Uploaded::Result(whole, _) => Outcome::Success(ResultBody::Whole(whole)),
             Uploaded::Streamed => Outcome::Success(ResultBody::Whole(Whole::default())),
             Uploaded::Error(error) => Outcome::Failed(error),

@@ -26,8 +26,8 @@ const UNHANDLED: HeaderValue = HeaderValue::from_static(headers::UNHANDLED);
 pub(super) fn whole(head: &Head<'_>, answer: Answer) -> Result<Response<Body>, InvokeError> {
     let Answer { outcome, log } = answer;
     let mut response = match outcome {
-        Outcome::Success(ResultBody::Whole(Whole { bytes, form })) => {
-            let content_type = if form.streamed { headers::OCTET_STREAM } else { headers::JSON };
+        Outcome::Success(ResultBody::Whole(Whole { bytes, stream })) => {
+            let content_type = if stream.is_some() { headers::OCTET_STREAM } else { headers::JSON };
             head.with(StatusCode::OK, content_type, bytes)
         }
         Outcome::Success(ResultBody::Stream(stream)) => {
@@ -55,9 +55,9 @@ pub(super) fn stream(head: &Head<'_>, answer: Answer, strict: bool) -> Result<Re
         Answer { outcome: Outcome::Success(ResultBody::Stream(mut stream)), .. } => {
             (stream.content_type.take(), outgoing::frames(stream, strict))
         }
-        Answer { outcome: Outcome::Success(ResultBody::Whole(Whole { bytes, form })), log } => {
+        Answer { outcome: Outcome::Success(ResultBody::Whole(Whole { bytes, stream })), log } => {
             let end = Answer { outcome: Outcome::Success(ResultBody::Whole(Whole::default())), log };
-            let content_type = if form.streamed { form.content_type } else { Some(json) };
+            let content_type = stream.map_or(Some(json), |form| form.content_type);
             (content_type, outgoing::framed(bytes, end, strict))
         }
         Answer { outcome: Outcome::Expired(_), .. } => return Err(InvokeError::TooManyRequests),
