@@ -27,8 +27,13 @@ const USUAL_MTU: u64 = 1500;
 
 /// Makes namespace, links, addresses, routes and the way out; what is there stays.
 pub(crate) async fn make(settings: &Settings) -> Result<()> {
+    let complete = settings.state.join("network-complete");
     if settings.namespace().exists() {
-        return Ok(());
+        if complete.exists() {
+            return Ok(());
+        }
+        // An `up` that was interrupted here.
+        remove(settings).await?;
     }
     refuse_clash(settings).await?;
     let mtu = mtu().await?;
@@ -38,7 +43,8 @@ pub(crate) async fn make(settings: &Settings) -> Result<()> {
     for network in [settings.pod_network(), settings.service_network()] {
         ip(&["route", "add", &network, "via", &settings.address()]).await?;
     }
-    way_out(settings).await
+    way_out(settings).await?;
+    Ok(fs::write(complete, "")?)
 }
 
 /// The MTU of the way out: packets of pods must fit through it.

@@ -31,7 +31,7 @@ const WANTED: &[(&str, &str)] = &[
     ("ldd", "libc-bin"),
     ("cc", "gcc"),
     ("/usr/lib/cni/bridge", "containernetworking-plugins"),
-    ("/usr/lib/x86_64-linux-gnu/libc.a", "libc6-dev"),
+    ("/usr/include/stdio.h", "libc6-dev"),
 ];
 /// Debian asks this program whether a package may start its services; 101 is no.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
