@@ -126,3 +126,34 @@ async fn apply_in(machine: &Machine, yaml: &str, namespace: &str) -> Result<()> 
     fs_err::write(&path, yaml)?;
     machine.kubectl(["apply", "-n", namespace, "-f", &path.display().to_string()]).await.map(drop)
 }
+
+/// A webhook in the way of Services of this namespace, behind which nobody is: what Knative's own looks like when it is down.
+#[tokio::test]
+async fn a_webhook_that_is_down() -> Result<()> {
+    let machine = target().await;
+    let name = format!("{}-down", machine.namespace());
+    let webhook = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": name},
+        "webhooks": [{
+            "name": "down.tm.example.com", "failurePolicy": "Fail", "sideEffects": "None", "timeoutSeconds": 2,
+            "admissionReviewVersions": ["v1"],
+            "clientConfig": {"service": {"name": "nobody", "namespace": machine.namespace()}},
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": machine.namespace()}},
+            "rules": [{"apiGroups": ["serving.knative.dev"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"],
+                "resources": ["services"]}],
+        }],
+    });
+    apply(&machine, &webhook.to_string()).await?;
+    let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
+    let deploy = ["deploy", "service", "hello", "-f", &folder, "--wait"];
+    let judged = failed_with(
+        &machine.tm(deploy).await,
+        &["failed calling webhook \"down.tm.example.com\"", "hint: a webhook of the cluster"],
+    );
+    machine.kubectl(["delete", "validatingwebhookconfiguration", &name]).await?;
+    judged?;
+    machine.tm_ok(deploy).await.context("with the webhook out of the way")?;
+    ensure!(machine.call("hello", "{}").await?.body == "1");
+    Ok(())
+}

@@ -1,6 +1,6 @@
 //! Tests that change the cluster for everybody. They run alone, after the others, and put back what they changed.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use tm_testkit::machine::{Machine, wait_for};
 
 use super::{LIMIT, failed_with, get};
@@ -8,55 +8,6 @@ use crate::{
     support::{nothing_left, shell_function},
     target,
 };
-
-async fn scale(machine: &Machine, replicas: u8) -> Result<()> {
-    let replicas = format!("--replicas={replicas}");
-    let scale = ["-n", "knative-serving", "scale", "deployment/webhook", &replicas];
-    machine.kubectl(scale).await?;
-    Ok(())
-}
-
-/// Waits until as many pods of the webhook are ready as are wanted.
-async fn webhook_pods(machine: &Machine, wanted: u64) -> Result<()> {
-    wait_for("the webhook's pods", LIMIT, async || {
-        let slices = "get endpointslices -n knative-serving -l kubernetes.io/service-name=webhook -o json";
-        let slices: serde_json::Value = serde_json::from_str(&machine.kubectl(slices.split(' ')).await?)?;
-        let ready = slices["items"]
-            .as_array()
-            .context("a list")?
-            .iter()
-            .flat_map(|slice| slice["endpoints"].as_array().cloned().unwrap_or_default());
-        let ready = ready.filter(|endpoint| endpoint["conditions"]["ready"] == true).count() as u64;
-        ensure!(ready == wanted, "{ready} are ready");
-        Ok(())
-    })
-    .await
-}
-
-/// Knative's webhook does not answer: it is said, and deploying works again when it is back.
-#[tokio::test]
-async fn a_webhook_that_is_down() -> Result<()> {
-    let machine = target().await;
-    let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
-    let deploy = ["deploy", "service", "hello", "-f", &folder, "--wait"];
-    scale(&machine, 0).await?;
-    let judged = async {
-        webhook_pods(&machine, 0).await?;
-        failed_with(&machine.tm(deploy).await, &["failed calling webhook", "hint: a webhook of the cluster"])
-    }
-    .await;
-    scale(&machine, 1).await?;
-    webhook_pods(&machine, 1).await?;
-    judged?;
-    wait_for("deploying to work again", LIMIT, async || {
-        let ran = machine.tm(deploy).await;
-        ensure!(ran.code == 0, "{ran:?}");
-        Ok(())
-    })
-    .await?;
-    ensure!(machine.call("hello", "{}").await?.body == "1");
-    Ok(())
-}
 
 async fn set_security_context(machine: &Machine, value: &str) -> Result<()> {
     let patch = format!(r#"{{"data":{{"set-security-context":"{value}"}}}}"#);
