@@ -4,3 +4,4 @@ mod bad_input;
 mod deploy;
 mod examples;
 mod lifecycle;
+mod statuses;

@@ -67,7 +67,7 @@ async fn a_deploy_is_told_and_described() -> Result<()> {
     ];
     wait_told(&machine, &wanted).await?;
     let pods = kubectl(&machine, "describe pods -l serving.knative.dev/service=hello").await?;
-    ensure!(pods.contains("Started container") && pods.contains("tm.local/isolation:"), "{pods}");
+    ensure!(pods.contains("Container started") && pods.contains("tm.local/isolation:"), "{pods}");
 
     let described = machine.tm(["describe", "service", "hello"]).await;
     ensure!(described.code == 0 && described.stdout.contains("kind: Service"), "{described:?}");

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use gate::{Endpoint, EnterError, Gate, Permit};
 pub use policy::Policy;
-pub(crate) use policy::parse_duration;
+pub(crate) use policy::{duration_text, parse_duration};
 
 use crate::controllers::RevisionRef;
 

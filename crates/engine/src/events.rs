@@ -261,7 +261,7 @@ impl Teller {
             Self::Scheduler => "default-scheduler".into(),
             Self::Kubelet => "kubelet".into(),
             Self::Serving(kind) => format!("{kind}-controller"),
-            Self::TaskRun => "taskrun-controller".into(),
+            Self::TaskRun => "TaskRun".into(),
         }
     }
 }

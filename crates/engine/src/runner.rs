@@ -54,6 +54,8 @@ pub struct ContainerSpec {
     pub cwd: PathBuf,
     /// The pod's folders in the container.
     pub mounts: Vec<Mount>,
+    /// Exit code when the command cannot be executed; `None` is a shell's, 126 or 127.
+    pub exec_failure: Option<u8>,
     /// Port the container listens on, on the machine's loopback.
     pub port: Option<u16>,
     /// Where its output goes.

@@ -62,6 +62,8 @@ pub enum SandboxError {
     Exec {
         /// Its first word.
         command: String,
+        /// The exit code that says so.
+        code: u8,
         /// Why.
         #[source]
         source: std::io::Error,
@@ -138,13 +140,16 @@ fn execute(spec: &Spec) -> SandboxError {
         return SandboxError::Io { what: format!("enter `{}`", spec.cwd.display()), source };
     }
     let source = command.exec();
-    SandboxError::Exec { command: program.clone(), source }
+    let usual = match source.kind() {
+        std::io::ErrorKind::NotFound => EXIT_NOT_FOUND,
+        _ => EXIT_NOT_EXECUTABLE,
+    };
+    SandboxError::Exec { command: program.clone(), code: spec.exec_failure.unwrap_or(usual), source }
 }
 
 fn exit_code(error: &SandboxError) -> u8 {
     match error {
-        SandboxError::Exec { source, .. } if source.kind() == std::io::ErrorKind::NotFound => EXIT_NOT_FOUND,
-        SandboxError::Exec { .. } => EXIT_NOT_EXECUTABLE,
+        SandboxError::Exec { code, .. } => *code,
         _ => EXIT_SANDBOX,
     }
 }

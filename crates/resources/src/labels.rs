@@ -22,6 +22,8 @@ pub mod serving {
     pub const ROUTING_STATE: &str = "serving.knative.dev/routingState";
     /// How long a Revision may take to become ready, a Go duration.
     pub const PROGRESS_DEADLINE: &str = "serving.knative.dev/progress-deadline";
+    /// Names of the Routes that send to a Configuration or Revision, with commas.
+    pub const ROUTES: &str = "serving.knative.dev/routes";
     /// When the routing state changed last.
     pub const ROUTING_STATE_MODIFIED: &str = "serving.knative.dev/routingStateModified";
     /// `true` keeps an old Revision from being collected.
@@ -60,6 +62,8 @@ pub mod tekton {
     pub const TASK_RUN_UID: &str = "tekton.dev/taskRunUID";
     /// Name of the Task a TaskRun refers to.
     pub const TASK: &str = "tekton.dev/task";
+    /// Version of what runs a TaskRun, an annotation.
+    pub const RELEASE: &str = "pipeline.tekton.dev/release";
     /// Who made the pod (Kubernetes' recommended label).
     pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 }

@@ -114,6 +114,17 @@ fn value<'a>(annotations: &'a BTreeMap<String, String>, key: &str) -> Option<&'a
     })
 }
 
+/// A duration as Go writes it, in whole seconds (`5s`, `1m30s`, `1h0m0s`).
+pub(crate) fn duration_text(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{rest}s"),
+        (0, minutes) => format!("{minutes}m{rest}s"),
+        (hours, minutes) => format!("{hours}h{minutes}m{rest}s"),
+    }
+}
+
 /// A Go duration (`90s`, `1m30s`, `1h`, `500ms`); negative ones and other units are refused.
 pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     if text == "0" {
@@ -150,6 +161,12 @@ mod tests {
         let annotations = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         revision.metadata.annotations = Some(annotations);
         revision
+    }
+
+    #[test]
+    fn durations_as_go_writes_them() {
+        let text = |seconds| duration_text(Duration::from_secs(seconds));
+        assert_eq!((text(5).as_str(), text(600).as_str(), text(3600).as_str()), ("5s", "10m0s", "1h0m0s"));
     }
 
     #[test]

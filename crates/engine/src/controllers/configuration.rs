@@ -4,6 +4,7 @@ pub(super) mod retention;
 
 use std::sync::Arc;
 
+use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, ResourceExt,
     api::{ObjectMeta, PostParams},
@@ -50,8 +51,16 @@ pub(super) async fn reconcile(
     Ok(Action::await_change())
 }
 
-/// Says, once, that a Revision became ready (Knative's configuration controller, its words).
+/// Says, once, that a Revision became ready or failed (Knative's configuration controller, its words).
 fn tell(configuration: &Configuration, revision: &Revision, status: &ConfigurationStatus, context: &Context) {
+    let failed = |status: &ConfigurationStatus| {
+        find(&status.conditions, "Ready")
+            .is_some_and(|ready| ready.reason.as_deref() == Some("RevisionFailed"))
+    };
+    if failed(status) && !configuration.status.as_ref().is_some_and(failed) {
+        let message = format!("Latest created revision \"{}\" has failed", revision.name_any());
+        context.events.warn(configuration, TELLER, "LatestCreatedFailed", message);
+    }
     let before = configuration.status.as_ref().and_then(|status| status.latest_ready_revision_name.as_ref());
     let Some(ready) = status.latest_ready_revision_name.as_ref().filter(|ready| Some(*ready) != before)
     else {
@@ -88,6 +97,7 @@ fn revision_of(configuration: &Configuration, name: &str) -> Revision {
     labels.insert(labels::serving::CONFIGURATION_GENERATION.into(), generation);
     labels.insert(labels::serving::ROUTING_STATE.into(), "active".into());
     let mut annotations = template.metadata.annotations.clone();
+    annotations.insert(labels::serving::ROUTING_STATE_MODIFIED.into(), format!("{:.0}", Timestamp::now()));
     if let Some(creator) = configuration.annotations().get(labels::serving::CREATOR) {
         annotations.insert(labels::serving::CREATOR.into(), creator.clone());
     }
@@ -118,7 +128,7 @@ fn status_of(configuration: &Configuration, revision: &Revision) -> Configuratio
             (Condition::new("Ready", ConditionStatus::True), Some(name.clone()))
         }
         Some(ready) if ready.status == ConditionStatus::False => {
-            let why = ready.message.as_deref().unwrap_or_default().trim_end_matches('.');
+            let why = ready.message.as_deref().unwrap_or_default();
             let message = format!("Revision \"{name}\" failed with message: {why}.");
             (Condition::new("Ready", ConditionStatus::False).because("RevisionFailed", &message), before)
         }

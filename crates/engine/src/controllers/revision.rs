@@ -17,7 +17,7 @@ use tm_resources::{
 };
 
 use super::{Context, ReconcileError, RevisionRef, context::owned_by, service::summary};
-use crate::{autoscaler::parse_duration, runner::kubelet::chain};
+use crate::{autoscaler::parse_duration, events::Teller, runner::kubelet::chain};
 
 /// Port containers think they listen on (Knative's default); the kubelet chooses the real one.
 const DEFAULT_PORT: i32 = 8080;
@@ -26,6 +26,8 @@ const PROGRESS_DEADLINE: Duration = Duration::from_secs(600);
 /// Pause before an image that could not be resolved is asked for again.
 const IMAGE_RETRY: Duration = Duration::from_secs(30);
 
+/// Container that `kubectl logs` and `kubectl exec` take when none is named.
+const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 /// How Knative begins the message of a container that ended.
 const FAILED_WITH: &str = "Container failed with: ";
 
@@ -53,6 +55,7 @@ pub(super) async fn reconcile(
         Err(message) => {
             let status = missing_image(&revision, &message);
             context.write_status(&*revision, revision.status.as_ref(), &status).await?;
+            context.events.warn(&*revision, Teller::Serving("revision"), "InternalError", message);
             return Ok(Action::requeue(IMAGE_RETRY));
         }
     };
@@ -192,24 +195,30 @@ async fn scale(
 fn pod_of(revision: &Revision, digests: &[ContainerDigest]) -> Pod {
     let name = revision.name_any();
     let mut labels = revision.labels().clone();
+    labels.remove(labels::serving::ROUTING_STATE);
     labels.insert(labels::serving::REVISION.into(), name.clone());
     labels.insert(labels::serving::REVISION_UID.into(), revision.uid().unwrap_or_default());
     labels.insert("app".into(), name.clone());
+    let mut annotations = revision.annotations().clone();
+    annotations.retain(|key, _| !of_the_revision(key));
     let only_one = revision.spec.containers.len() == 1;
     let mut containers = revision.spec.containers.clone();
     for container in &mut containers {
         let digest = digests.iter().find(|digest| digest.name == container.name);
         container.image = digest.and_then(|digest| digest.image_digest.clone()).or(container.image.take());
+        // A failed container's last output says why it failed (Knative).
+        container.termination_message_policy.get_or_insert_with(|| "FallbackToLogsOnError".into());
         let serves = only_one || container.ports.as_ref().is_some_and(|ports| !ports.is_empty());
         if serves {
             give_port(container, revision);
+            annotations.insert(DEFAULT_CONTAINER.into(), container.name.clone());
         }
     }
     let metadata = ObjectMeta {
         generate_name: Some(names::child(&name, "-deployment-")),
         namespace: revision.metadata.namespace.clone(),
         labels: Some(labels),
-        annotations: revision.metadata.annotations.clone(),
+        annotations: Some(annotations),
         owner_references: Some(owned_by(revision)),
         ..ObjectMeta::default()
     };
@@ -223,6 +232,12 @@ fn pod_of(revision: &Revision, digests: &[ContainerDigest]) -> Pod {
         ..PodSpec::default()
     };
     Pod { metadata, spec: Some(spec), status: None }
+}
+
+/// Annotations that say something of the Revision and nothing of its pods (Knative leaves the same ones out).
+fn of_the_revision(key: &str) -> bool {
+    [labels::serving::ROUTES, labels::serving::ROUTING_STATE_MODIFIED].contains(&key)
+        || key.starts_with("autoscaling.knative.dev/")
 }
 
 /// Names the port, and what Knative tells every user container.
@@ -261,6 +276,7 @@ fn trouble(pod: &Pod) -> Option<Trouble> {
         match (reason.as_str(), last) {
             ("CrashLoopBackOff", Some(last)) => {
                 let reason = format!("ExitCode{}", last.exit_code);
+                let message = last.message.clone().unwrap_or_default();
                 Some(Trouble { condition: "ContainerHealthy", reason, message })
             }
             ("CrashLoopBackOff", None) => Some(Trouble { condition: "ContainerHealthy", reason, message }),
@@ -275,7 +291,8 @@ fn trouble(pod: &Pod) -> Option<Trouble> {
 fn missing_image(revision: &Revision, message: &str) -> RevisionStatus {
     let healthy =
         Condition::new("ContainerHealthy", ConditionStatus::False).because("ContainerMissing", message);
-    let available = Condition::new("ResourcesAvailable", ConditionStatus::Unknown);
+    let available =
+        Condition::new("ResourcesAvailable", ConditionStatus::Unknown).because("ResolvingDigests", "");
     let ready = summary(&[&available, &healthy]);
     RevisionStatus {
         observed_generation: revision.metadata.generation,
@@ -308,14 +325,14 @@ fn status_of(
     let ready = summary(&[&available, &healthy]);
     let mut active = if ready_pods > 0 {
         Condition::new("Active", ConditionStatus::True)
-    } else if works && desired == 0 {
+    } else if desired == 0 {
         let message = "The target is not receiving traffic.";
         Condition::new("Active", ConditionStatus::False).because("NoTraffic", message)
     } else {
         let message = "Requests to the target are being buffered as resources are provisioned.";
         Condition::new("Active", ConditionStatus::Unknown).because("Queued", message)
     };
-    active.severity = if ready_pods > 0 { String::new() } else { "Info".into() };
+    active.severity = "Info".into();
     RevisionStatus {
         observed_generation: revision.metadata.generation,
         conditions: vec![active, healthy, ready, available],
@@ -363,11 +380,12 @@ mod tests {
             {"name": "side", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
              "state": {"running": {}}},
             {"name": "main", "image": "i", "imageID": "", "ready": false, "restartCount": 1,
-             "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "boom"}},
-             "lastState": {"terminated": {"exitCode": 3}}},
+             "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 1s"}},
+             "lastState": {"terminated": {"exitCode": 3, "message": "dying\n"}}},
         ]}}))
         .expect("a pod");
         let found = trouble(&pod).expect("it is in trouble");
         assert_eq!((found.condition, found.reason.as_str()), ("ContainerHealthy", "ExitCode3"));
+        assert_eq!(found.message, "dying\n", "the container's own last words, as Knative shows them");
     }
 }

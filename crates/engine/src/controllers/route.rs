@@ -1,6 +1,6 @@
 //! Route: resolves shares of the traffic to Revisions. The ingress sends by what stands in `status.traffic`.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{
@@ -8,7 +8,7 @@ use kube::{
     api::{ListParams, Patch, PatchParams},
     runtime::{controller::Action, reflector::ObjectRef},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tm_resources::{
     Condition, ConditionStatus,
     condition::find,
@@ -61,23 +61,54 @@ async fn label(route: &Route, status: &RouteStatus, context: &Context) -> Result
         let mut targets = route.spec.traffic.iter().chain(&status.traffic);
         targets.any(|target| target.revision_name.as_deref() == Some(name))
     };
+    label_configurations(route, context).await?;
     let revisions: Api<Revision> = context.beside(route);
     let selector = format!("{}={}", labels::serving::SERVICE, route.name_any());
     for revision in revisions.list(&ListParams::default().labels(&selector)).await? {
         let name = revision.name_any();
-        let state = if named(&name) { "active" } else { RESERVE };
-        let known = revision.labels().get(labels::serving::ROUTING_STATE).map(String::as_str);
         // One that is not ready yet is about to be named.
-        if known == Some(state) || state == RESERVE && not_ready(&name, Some(&revision)).is_some() {
-            continue;
-        }
-        let now = format!("{:.0}", Timestamp::now());
-        let metadata = json!({
-            "labels": {labels::serving::ROUTING_STATE: state},
-            "annotations": {labels::serving::ROUTING_STATE_MODIFIED: now},
-        });
+        let active = named(&name) || not_ready(&name, Some(&revision)).is_some();
+        let Some(metadata) = routing(route, &revision, active) else { continue };
         let patch = Patch::Merge(json!({"metadata": metadata}));
         match revisions.patch(&name, &PatchParams::default(), &patch).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            result => drop(result?),
+        }
+    }
+    Ok(())
+}
+
+/// What a Revision's metadata lacks to say whether the Route sends to it.
+fn routing(route: &Route, revision: &Revision, active: bool) -> Option<Value> {
+    let state = if active { "active" } else { RESERVE };
+    let known = revision.labels().get(labels::serving::ROUTING_STATE).map(String::as_str);
+    let routes = active.then(|| route.name_any());
+    if known == Some(state) && revision.annotations().get(labels::serving::ROUTES) == routes.as_ref() {
+        return None;
+    }
+    let mut annotations = json!({labels::serving::ROUTES: routes});
+    if known != Some(state) {
+        annotations[labels::serving::ROUTING_STATE_MODIFIED] = format!("{:.0}", Timestamp::now()).into();
+    }
+    Some(json!({"labels": {labels::serving::ROUTING_STATE: state}, "annotations": annotations}))
+}
+
+/// Says on each Configuration the Route names that it does.
+async fn label_configurations(route: &Route, context: &Context) -> Result<(), ReconcileError> {
+    let configurations: Api<Configuration> = context.beside(route);
+    let names: BTreeSet<_> =
+        route.spec.traffic.iter().filter_map(|target| target.configuration_name.as_ref()).collect();
+    for name in names {
+        let Some(found) = configurations.get_opt(name).await? else { continue };
+        let known = found.annotations().get(labels::serving::ROUTES).map(String::as_str).unwrap_or_default();
+        let mut routes: BTreeSet<&str> = known.split(',').filter(|name| !name.is_empty()).collect();
+        let own = route.name_any();
+        if !routes.insert(&own) {
+            continue;
+        }
+        let routes = routes.into_iter().collect::<Vec<_>>().join(",");
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {labels::serving::ROUTES: routes}}}));
+        match configurations.patch(name, &PatchParams::default(), &patch).await {
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             result => drop(result?),
         }
@@ -192,13 +223,19 @@ fn status_of(
             (assigned, ingress, before)
         }
     };
-    let certificate = Condition::new("CertificateProvisioned", ConditionStatus::True)
-        .because("TLSNotEnabled", "external-domain-tls is not enabled");
+    // Nothing is sent to an address, nor is there anything to certify, until traffic was assigned once.
+    let reached = !traffic.is_empty();
+    let certificate = if reached {
+        Condition::new("CertificateProvisioned", ConditionStatus::True)
+            .because("TLSNotEnabled", "external-domain-tls is not enabled")
+    } else {
+        Condition::new("CertificateProvisioned", ConditionStatus::Unknown)
+    };
     let ready = summary(&[&ingress, &assigned]);
     RouteStatus {
         observed_generation: route.metadata.generation,
         conditions: vec![assigned, certificate, ingress, ready],
-        address: Some(Addressable { url: Some(url.clone()) }),
+        address: reached.then(|| Addressable { url: Some(url.clone()) }),
         url: Some(url),
         traffic,
     }
@@ -209,6 +246,21 @@ mod tests {
     use tm_resources::serving::RevisionStatus;
 
     use super::*;
+
+    #[test]
+    fn a_revision_says_who_sends_to_it() {
+        let mut route = Route::default();
+        route.metadata.name = Some("r".into());
+        let mut revision = Revision::default();
+        let metadata = routing(&route, &revision, true).expect("nothing is said yet");
+        assert_eq!(metadata["annotations"]["serving.knative.dev/routes"], "r");
+        assert!(metadata["annotations"]["serving.knative.dev/routingStateModified"].is_string());
+        revision.metadata = serde_json::from_value(metadata).expect("metadata");
+        assert_eq!(routing(&route, &revision, true), None);
+        let metadata = routing(&route, &revision, false).expect("it is let go");
+        assert!(metadata["annotations"]["serving.knative.dev/routes"].is_null());
+        assert_eq!(metadata["labels"]["serving.knative.dev/routingState"], "reserve");
+    }
 
     #[test]
     fn only_ready_revisions_are_sent_to() {

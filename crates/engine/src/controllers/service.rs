@@ -104,7 +104,6 @@ async fn not_owned(
 fn child_meta(service: &Service) -> ObjectMeta {
     let mut labels = service.metadata.labels.clone().unwrap_or_default();
     labels.insert(labels::serving::SERVICE.into(), service.name_any());
-    labels.insert(labels::serving::SERVICE_UID.into(), service.uid().unwrap_or_default());
     let copied = [labels::serving::CREATOR, labels::serving::LAST_MODIFIER];
     let annotations = service.annotations().iter().filter(|(key, _)| copied.contains(&key.as_str()));
     ObjectMeta {
@@ -119,7 +118,10 @@ fn child_meta(service: &Service) -> ObjectMeta {
 
 fn configuration_of(service: &Service) -> Configuration {
     let spec = ConfigurationSpec { template: service.spec.template.clone() };
-    Configuration { metadata: child_meta(service), spec, status: None }
+    let mut metadata = child_meta(service);
+    let labels = metadata.labels.get_or_insert_default();
+    labels.insert(labels::serving::SERVICE_UID.into(), service.uid().unwrap_or_default());
+    Configuration { metadata, spec, status: None }
 }
 
 /// The Route sends to the Service's own Configuration where the Service says "latest".

@@ -20,7 +20,10 @@ use tm_resources::{
 };
 
 use super::{Context, ReconcileError};
-use crate::{autoscaler::parse_duration, events::Teller};
+use crate::{
+    autoscaler::{duration_text, parse_duration},
+    events::Teller,
+};
 
 /// Tekton's default (`config-defaults`).
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -38,7 +41,6 @@ pub(super) async fn reconcile(run: Arc<TaskRun>, context: Arc<Context>) -> Resul
         return Ok(Action::await_change());
     }
     let mut status = run.status.clone().unwrap_or_default();
-    status.observed_generation = run.metadata.generation;
     match run.spec.status.as_deref() {
         Some("TaskRunPending") => {
             set(&mut status, ConditionStatus::Unknown, "TaskRunPending", "TaskRun is pending");
@@ -48,7 +50,7 @@ pub(super) async fn reconcile(run: Arc<TaskRun>, context: Arc<Context>) -> Resul
         _ => {}
     }
     if timed_out(&run, &status) {
-        let timeout = text_of(timeout_of(&run));
+        let timeout = duration_text(timeout_of(&run).unwrap_or_default());
         let message = format!("TaskRun \"{}\" failed to finish within \"{timeout}\"", run.name_any());
         if retry::left(&run, &status) {
             if let Some(pod) = status.pod_name.clone() {
@@ -190,16 +192,18 @@ async fn task_of(
         Some(task) => Ok((name, task.spec)),
         None => Err(Refused {
             reason: "TaskRunResolutionFailed",
-            message: format!("failed to get task: tasks.tekton.dev \"{name}\" not found"),
+            message: format!(
+                "error when listing tasks for taskRun {}: tasks.tekton.dev \"{name}\" not found",
+                run.name_any()
+            ),
         }),
     })
 }
 
 async fn cancel(run: &TaskRun, status: TaskRunStatus, context: &Context) -> Result<Action, ReconcileError> {
-    let mut message = format!("TaskRun \"{}\" was cancelled.", run.name_any());
-    if let Some(why) = &run.spec.status_message {
-        message = format!("{message} {why}");
-    }
+    // Tekton puts the space there whether or not something follows.
+    let why = run.spec.status_message.as_deref().unwrap_or_default();
+    let message = format!("TaskRun \"{}\" was cancelled. {why}", run.name_any());
     stop(run, status, "TaskRunCancelled", &message, context).await
 }
 
@@ -214,8 +218,10 @@ async fn stop(
     if let Some(pod) = &status.pod_name {
         delete(run, pod, context).await?;
     }
+    // Clients find the name there even when there was no pod.
+    let pod = status.pod_name.get_or_insert_default().clone();
     for step in &mut status.steps {
-        progress::end_step(step, reason);
+        progress::end_step(step, reason, &pod);
     }
     set(&mut status, ConditionStatus::False, reason, message);
     status.completion_time.get_or_insert_with(now);
@@ -242,6 +248,11 @@ fn tell(run: &TaskRun, status: &TaskRunStatus, context: &Context) {
     let Some(after) = find(&status.conditions, "Succeeded") else { return };
     if before.is_none() {
         context.events.note(run, Teller::TaskRun, "Started", "");
+    }
+    let runs = |condition: &Condition| condition.reason.as_deref() == Some("Running");
+    if runs(after) && !before.is_some_and(runs) {
+        let message = after.message.clone().unwrap_or_default();
+        context.events.note(run, Teller::TaskRun, "Running", message);
     }
     if before.is_some_and(|before| before.status == after.status) {
         return;
@@ -283,26 +294,9 @@ fn time_left(run: &TaskRun, status: &TaskRunStatus) -> Duration {
         .map_or(DEFAULT_TIMEOUT, |timeout| timeout.saturating_sub(age(status)) + Duration::from_secs(1))
 }
 
-/// A duration as Go writes it (`1h0m0s`, `10m0s`, `90s` is `1m30s`).
-fn text_of(duration: Option<Duration>) -> String {
-    let seconds = duration.unwrap_or_default().as_secs();
-    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match (hours, minutes) {
-        (0, 0) => format!("{rest}s"),
-        (0, minutes) => format!("{minutes}m{rest}s"),
-        (hours, minutes) => format!("{hours}h{minutes}m{rest}s"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_as_go_writes_them() {
-        let text = |seconds| text_of(Some(Duration::from_secs(seconds)));
-        assert_eq!((text(5).as_str(), text(600).as_str(), text(3600).as_str()), ("5s", "10m0s", "1h0m0s"));
-    }
 
     #[test]
     fn a_name_that_is_taken() {

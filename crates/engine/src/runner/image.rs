@@ -65,6 +65,14 @@ pub enum ImageError {
     /// Another registry has it not or was not to be asked.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The registry has no such manifest; in the words of the resolver of Knative, which asks with HEAD.
+    #[error(
+        "HEAD {url}: unexpected status code 404 Not Found (HEAD responses have no body, use GET for details)"
+    )]
+    NotFound {
+        /// What was asked for.
+        url: String,
+    },
     /// A layer cannot be unpacked.
     #[error(transparent)]
     Unpack(#[from] UnpackError),
@@ -135,15 +143,29 @@ impl ImageStore {
     ) -> Result<String, ImageError> {
         let reference = parse(text)?;
         if self.is_own(&reference) {
-            let (digest, _, _) = self.storage.image(&reference)?;
-            return Ok(reference.at_digest(digest).to_string());
+            return match self.storage.image(&reference) {
+                Ok((digest, _, _)) => Ok(reference.at_digest(digest).to_string()),
+                Err(StorageError::ManifestUnknown(_)) => Err(self.not_found(&reference)),
+                Err(error) => Err(error.into()),
+            };
         }
         if reference.digest().is_some() {
             return Ok(reference.to_string());
         }
         let client = self.remote(namespace, secrets).await;
-        let pulled = client.pull_image(&reference, &Platform::host()).await?;
+        let pulled = client.pull_image(&reference, &Platform::host()).await.map_err(|error| match error {
+            RegistryError::NotFound { url: Some(url), .. } => ImageError::NotFound { url },
+            error => error.into(),
+        })?;
         Ok(reference.at_digest(pulled.digest).to_string())
+    }
+
+    /// The engine's own registry has it not: what its address would answer.
+    fn not_found(&self, reference: &Reference) -> ImageError {
+        let own = self.own.read().expect("no holder of this lock panics");
+        let host = own.last().map_or(ENGINE_REGISTRY, String::as_str);
+        let (name, wanted) = (reference.repository(), reference.identifier());
+        ImageError::NotFound { url: format!("http://{host}/v2/{name}/manifests/{wanted}") }
     }
 
     /// The image, unpacked.

@@ -19,7 +19,7 @@ use std::{
 };
 
 pub(crate) use actor::chain;
-pub(crate) use results::TOO_LARGE;
+pub(crate) use results::{INTERNAL_RESULT, TOO_LARGE};
 
 use bytes::Bytes;
 use fs_err as fs;

@@ -37,6 +37,8 @@ pub struct ContainerLog {
     limit: u64,
     file: Mutex<Option<Open>>,
     progress: watch::Sender<Progress>,
+    /// Where the log was when the container was started last.
+    begun: std::sync::Mutex<Progress>,
 }
 
 /// What followers wait on.
@@ -74,7 +76,8 @@ impl ContainerLog {
     }
 
     fn with_limit(path: PathBuf, limit: u64) -> Self {
-        Self { path, limit, file: Mutex::new(None), progress: watch::Sender::new(Progress::default()) }
+        let progress = watch::Sender::new(Progress::default());
+        Self { path, limit, file: Mutex::new(None), progress, begun: std::sync::Mutex::default() }
     }
 
     /// Copies a stream of the container line by line until it ends. An error of the log's disk stops nothing: the
@@ -150,14 +153,32 @@ impl ContainerLog {
     /// Opens the log again for a new run of the container.
     pub fn reopen(&self) {
         self.progress.send_modify(|progress| progress.closed = false);
+        // The file may be that of an earlier engine, whose progress is not known.
+        let length = fs::metadata(&self.path).map_or(0, |file| file.len());
+        let begun = Progress { length, ..*self.progress.borrow() };
+        *self.begun.lock().expect("no holder of this lock panics") = begun;
     }
 
-    /// The last `count` lines as text, without times.
-    pub fn tail(&self, count: usize) -> Vec<String> {
-        let options =
-            LogOptions { tail_lines: Some(u64::try_from(count).unwrap_or(u64::MAX)), ..Default::default() };
-        let (lines, _) = snapshot(&self.path, &options);
-        lines.iter().map(|line| String::from_utf8_lossy(line).trim_end().to_owned()).collect()
+    /// The end of what this run of the container wrote: at most `lines` lines and `bytes` bytes, without times.
+    pub fn last_words(&self, lines: usize, bytes: usize) -> String {
+        let begun = *self.begun.lock().expect("no holder of this lock panics");
+        let turned = self.progress.borrow().rotations - begun.rotations;
+        let from = |path: &Path, start: u64| {
+            let all = fs::read(path).unwrap_or_default();
+            let start = usize::try_from(start).unwrap_or(usize::MAX).min(all.len());
+            all[start..].to_vec()
+        };
+        let mut stored = match turned {
+            0 => Vec::new(),
+            1 => from(&aside(&self.path), begun.length),
+            _ => from(&aside(&self.path), 0),
+        };
+        stored.extend(from(&self.path, if turned == 0 { begun.length } else { 0 }));
+        let options = LogOptions::default();
+        let shown = stored.split_inclusive(|byte| *byte == b'\n').filter_map(|line| show(line, &options));
+        let shown: Vec<Vec<u8>> = shown.collect();
+        let last = shown[shown.len().saturating_sub(lines)..].concat();
+        String::from_utf8_lossy(&last[last.len().saturating_sub(bytes)..]).into_owned()
     }
 
     /// Streams the log as `pods/log` asks for it.
@@ -366,7 +387,12 @@ mod tests {
         assert_eq!(text(log.stream(tail)).await, "three\n");
         let limit = LogOptions { limit_bytes: Some(5), ..Default::default() };
         assert_eq!(text(log.stream(limit)).await, "one\nt");
-        assert_eq!(log.tail(2), ["two", "three"]);
+        assert_eq!(log.last_words(2, 100), "two\nthree\n");
+        assert_eq!(log.last_words(2, 5), "hree\n");
+        log.reopen();
+        assert_eq!(log.last_words(2, 100), "", "nothing of an earlier run");
+        log.copy(Source::Stderr, &b"dying\n"[..]).await;
+        assert_eq!(log.last_words(80, 2048), "dying\n");
     }
 
     #[tokio::test]

@@ -129,6 +129,7 @@ impl ProcessRunner {
             cwd: spec.cwd.clone(),
             identity: container_identity(),
             owner: owner(),
+            exec_failure: spec.exec_failure,
         };
         match self.isolation {
             Isolation::Namespaces => sandbox,

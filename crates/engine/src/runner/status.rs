@@ -3,7 +3,7 @@
 use k8s_openapi::{
     api::core::v1::{
         ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-        ContainerStatus, Pod, PodCondition, PodIP, PodStatus,
+        ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
     },
     apimachinery::pkg::apis::meta::v1::Time,
     jiff::Timestamp,
@@ -35,7 +35,7 @@ pub(super) enum State {
         until: Timestamp,
         /// Exit code.
         code: i32,
-        /// `Completed`, `Error`, `Skipped`.
+        /// `Completed`, `Error`.
         reason: &'static str,
         /// What it left in its termination message.
         message: String,
@@ -140,22 +140,33 @@ pub(super) fn pod_status(pod: &Pod, runs: &[ContainerRun], started: Timestamp) -
     let restarts = pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()) != Some("Never");
     let ready = runs.iter().all(|run| run.ready);
     let phase = phase(runs, restarts);
+    let unready: Vec<&str> = runs.iter().filter(|run| !run.ready).map(|run| run.name.as_str()).collect();
+    let why = match phase {
+        "Succeeded" => "PodCompleted",
+        "Failed" => "PodFailed",
+        _ => "ContainersNotReady",
+    };
+    let unready = (why == "ContainersNotReady")
+        .then(|| format!("containers with unready status: [{}]", unready.join(" ")));
     let condition = |type_: &str, holds: bool| PodCondition {
         type_: type_.into(),
         status: if holds { "True" } else { "False" }.into(),
-        reason: (!holds)
-            .then(|| if phase == "Succeeded" { "PodCompleted" } else { "ContainersNotReady" }.into()),
+        reason: (!holds).then(|| why.into()),
+        message: unready.clone().filter(|_| !holds),
         ..PodCondition::default()
     };
+    let mut initialized = condition("Initialized", true);
+    initialized.reason = (phase == "Succeeded").then(|| why.into());
     PodStatus {
         phase: Some(phase.into()),
         start_time: Some(Time(started)),
         host_ip: Some("127.0.0.1".into()),
+        host_ips: Some(vec![HostIP { ip: "127.0.0.1".into() }]),
         pod_ip: Some("127.0.0.1".into()),
         pod_ips: Some(vec![PodIP { ip: "127.0.0.1".into() }]),
         conditions: Some(vec![
             condition("PodScheduled", true),
-            condition("Initialized", true),
+            initialized,
             condition("ContainersReady", ready),
             condition("Ready", ready),
         ]),

@@ -138,6 +138,7 @@ pub(super) fn probe() -> Result<u8, SandboxError> {
         cwd: "/".into(),
         identity: None,
         owner: owner(),
+        exec_failure: None,
     };
     let file = folder.path().join("spec.json");
     io("write the spec", spec.write(&file))?;

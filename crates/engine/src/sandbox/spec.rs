@@ -56,6 +56,8 @@ pub struct Spec {
     pub command: Vec<String>,
     /// The whole environment; nothing is inherited.
     pub env: Vec<(String, String)>,
+    /// Exit code when the command cannot be executed; `None` is a shell's, 126 or 127.
+    pub exec_failure: Option<u8>,
     /// Working directory, inside the view.
     pub cwd: PathBuf,
     /// Who to be; `None` keeps the engine's own user.

@@ -59,6 +59,8 @@ pub enum RegistryError {
         host: String,
         /// What was asked for.
         what: String,
+        /// Where it was asked for, without query; `None` when something else that is there does not name it.
+        url: Option<String>,
     },
     /// Any other refusal.
     #[error("registry `{host}` answered {status} when we tried to {action}{}", said(message))]

@@ -64,6 +64,7 @@ impl Repository {
             let chosen = index.select(platform).ok_or_else(|| RegistryError::NotFound {
                 host: self.host(),
                 what: format!("{}:{identifier} for {}/{}", self.name(), platform.os, platform.architecture),
+                url: None,
             })?;
             (descriptor, bytes) = self.manifest(chosen.digest.as_str()).await?;
         }
@@ -159,7 +160,9 @@ impl Repository {
         match response.status() {
             StatusCode::NOT_FOUND => {
                 let what = action.strip_prefix("pull ").unwrap_or(action).to_owned();
-                Err(RegistryError::NotFound { host: self.host(), what })
+                let mut url = response.url().clone();
+                url.set_query(None);
+                Err(RegistryError::NotFound { host: self.host(), what, url: Some(url.into()) })
             }
             status if status.is_success() => Ok(response),
             _ => Err(self.refused(action, response).await),

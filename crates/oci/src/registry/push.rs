@@ -239,6 +239,7 @@ impl Repository {
             StatusCode::NOT_FOUND => Err(RegistryError::NotFound {
                 host: self.host(),
                 what: format!("the repository {}", self.name()),
+                url: None,
             }),
             _ => Err(self.refused(action, response).await),
         }

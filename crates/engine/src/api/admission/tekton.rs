@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
+use tm_resources::labels::tekton::RELEASE;
 
 use super::{Problems, Review, is_set, items, text};
 use crate::api::object;
@@ -12,6 +13,8 @@ mod steps;
 mod variables;
 
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// What [`RELEASE`] says here: not a Tekton's, this engine's.
+const OWN_RELEASE: &str = concat!("tm-", env!("CARGO_PKG_VERSION"));
 const TIMEOUT: &str = "1h0m0s";
 
 /// Sets defaults of the two kinds.
@@ -39,6 +42,10 @@ pub(super) fn fill_in(review: &Review<'_>, new: &mut Value) {
     let labels = metadata.entry("labels").or_insert_with(|| Value::Object(Map::new()));
     if let Value::Object(labels) = labels {
         labels.entry(MANAGED_BY).or_insert_with(|| json!("tekton-pipelines"));
+    }
+    let annotations = metadata.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
+    if let Value::Object(annotations) = annotations {
+        annotations.entry(RELEASE).or_insert_with(|| json!(OWN_RELEASE));
     }
 }
 

@@ -206,6 +206,8 @@ fn a_task_run_is_filled_in_and_then_fixed() {
         (Some("1h0m0s"), Some("default"))
     );
     assert_eq!(old["metadata"]["labels"]["app.kubernetes.io/managed-by"], "tekton-pipelines");
+    let release = old["metadata"]["annotations"]["pipeline.tekton.dev/release"].as_str();
+    assert!(release.is_some_and(|release| release.starts_with("tm-")), "{old}");
     let mut new = old.clone();
     new["spec"]["status"] = "TaskRunCancelled".into();
     admit(TASK_RUN, Some(&old), &mut new).unwrap();

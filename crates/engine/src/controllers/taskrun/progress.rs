@@ -1,15 +1,19 @@
 //! How a run goes, read from its pod.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::{
+    api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod},
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::Timestamp,
+};
 use kube::ResourceExt;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tm_resources::{
     ConditionStatus,
     tekton::{RunResult, StepState, TaskRun, TaskRunStatus},
 };
 
 use super::{now, set};
-use crate::runner::kubelet::TOO_LARGE;
+use crate::runner::kubelet::{INTERNAL_RESULT, TOO_LARGE};
 
 /// Waiting reasons that will not go away, with the reason Tekton gives the run.
 const HOPELESS: &[(&str, &str)] = &[
@@ -20,10 +24,12 @@ const HOPELESS: &[(&str, &str)] = &[
 ];
 
 /// One entry of a termination message.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Reported {
     key: String,
     value: String,
+    #[serde(rename = "type")]
+    type_: u8,
 }
 
 /// Brings the status up to the pod's.
@@ -71,15 +77,18 @@ pub(super) fn must_go(pod: &Pod) -> bool {
 }
 
 /// A step of a run that was ended from outside.
-pub(super) fn end_step(step: &mut StepState, reason: &str) {
+pub(super) fn end_step(step: &mut StepState, reason: &str, pod: &str) {
     if step.terminated.is_none() {
-        step.running = None;
+        let running = step.running.take();
         step.waiting = None;
         step.termination_reason = Some(reason.into());
-        step.terminated = Some(k8s_openapi::api::core::v1::ContainerStateTerminated {
+        step.terminated = Some(ContainerStateTerminated {
             exit_code: 1,
             reason: Some(reason.into()),
-            ..Default::default()
+            message: Some(format!("Step {} terminated as pod {pod} is terminated", step.name)),
+            started_at: running.and_then(|running| running.started_at),
+            finished_at: Some(Time(Timestamp::now())),
+            ..ContainerStateTerminated::default()
         });
     }
 }
@@ -87,19 +96,31 @@ pub(super) fn end_step(step: &mut StepState, reason: &str) {
 fn step(container: &ContainerStatus) -> StepState {
     let state = container.state.clone().unwrap_or_default();
     let mut terminated = state.terminated;
-    if let Some(terminated) = &mut terminated {
-        // The message carries results, which have a place of their own in the run's status.
-        terminated.message = None;
+    let told = terminated.as_mut().and_then(take_internal);
+    let reason = || terminated.as_ref().and_then(|terminated| terminated.reason.clone());
+    let termination_reason = told.or_else(reason);
+    let mut other = serde_json::Map::new();
+    if !container.image_id.is_empty() {
+        other.insert("imageID".into(), container.image_id.clone().into());
     }
     StepState {
         name: container.name.trim_start_matches("step-").to_owned(),
         container: container.name.clone(),
-        termination_reason: terminated.as_ref().and_then(|terminated| terminated.reason.clone()),
+        termination_reason,
         waiting: state.waiting,
         running: state.running,
         terminated,
-        ..StepState::default()
+        other,
     }
+}
+
+/// Leaves the results in a step's message and takes out what its container says to Tekton alone: a `Reason` is returned.
+fn take_internal(terminated: &mut ContainerStateTerminated) -> Option<String> {
+    let reported: Vec<Reported> = serde_json::from_str(terminated.message.as_deref()?).ok()?;
+    let (internal, results): (Vec<_>, Vec<_>) =
+        reported.into_iter().partition(|reported| reported.type_ == INTERNAL_RESULT);
+    terminated.message = serde_json::to_string(&results).ok().filter(|_| !results.is_empty());
+    internal.into_iter().find(|reported| reported.key == "Reason").map(|reported| reported.value)
 }
 
 fn waiting(containers: &[ContainerStatus]) -> Option<(&'static str, &ContainerStatus, String)> {
@@ -122,7 +143,7 @@ fn succeed(status: &mut TaskRunStatus, run: &TaskRun, containers: &[ContainerSta
     let known = |key: &str| declared.is_none_or(|task| task.results.iter().any(|result| result.name == key));
     status.results = reported
         .into_iter()
-        .filter(|reported| known(&reported.key))
+        .filter(|reported| reported.type_ != INTERNAL_RESULT && known(&reported.key))
         .map(|reported| RunResult {
             name: reported.key,
             type_: Some("string".into()),
@@ -158,4 +179,37 @@ fn fail(status: &mut TaskRunStatus, pod: &Pod, containers: &[ContainerStatus]) {
 fn end(status: &mut TaskRunStatus, reason: &str, message: &str) {
     set(status, ConditionStatus::False, reason, message);
     status.completion_time.get_or_insert_with(now);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn container(message: &str) -> ContainerStatus {
+        let terminated = json!({"exitCode": 1, "reason": "Error", "message": message});
+        let status = json!({"name": "step-a", "image": "i", "imageID": "i@sha256:1", "ready": false,
+            "restartCount": 0, "state": {"terminated": terminated}});
+        serde_json::from_value(status).expect("a status")
+    }
+
+    #[test]
+    fn a_step_shows_results_and_not_what_is_meant_for_tekton() {
+        let result = r#"{"key":"R","value":"hi","type":1}"#;
+        let skipped = r#"{"key":"Reason","value":"Skipped","type":3}"#;
+        let step = step(&container(&format!("[{result},{skipped}]")));
+        assert_eq!(step.termination_reason.as_deref(), Some("Skipped"));
+        let terminated = step.terminated.expect("it ended");
+        assert_eq!(terminated.reason.as_deref(), Some("Error"));
+        assert_eq!(terminated.message.as_deref(), Some(&*format!("[{result}]")));
+        assert_eq!(step.other["imageID"], "i@sha256:1");
+    }
+
+    #[test]
+    fn a_message_without_results_is_none_and_another_stays() {
+        let ended = |message: &str| step(&container(message)).terminated.expect("it ended").message;
+        assert_eq!(ended(r#"[{"key":"Reason","value":"Skipped","type":3}]"#), None);
+        assert_eq!(ended(TOO_LARGE).as_deref(), Some(TOO_LARGE));
+    }
 }

@@ -33,7 +33,6 @@ pub(super) fn begin(status: &mut TaskRunStatus, failed: &Condition) {
         _ => Vec::new(),
     };
     let spec = past.task_spec.take();
-    status.observed_generation = past.observed_generation;
     past.conditions = vec![failed.clone()];
     past.completion_time.get_or_insert_with(super::now);
     // A status is plain data; one that cannot be written still counts as an attempt.

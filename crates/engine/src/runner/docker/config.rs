@@ -104,6 +104,7 @@ mod tests {
             command: command.iter().map(|&word| word.into()).collect(),
             env: vec![("A".into(), "b=c".into())],
             cwd: "/var/task".into(),
+            exec_failure: None,
             mounts: vec![Mount { source: "/pods/u/tmp".into(), target: "/tmp".into(), writable: true }],
             port: Some(1),
             log: Arc::new(ContainerLog::new("/pods/u/log/c.log".into())),

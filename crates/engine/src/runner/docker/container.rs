@@ -51,6 +51,7 @@ struct Owner {
     docker: Docker,
     id: String,
     log: Arc<ContainerLog>,
+    exec_failure: Option<u8>,
     exit: watch::Sender<Option<Exit>>,
 }
 
@@ -92,7 +93,7 @@ async fn own(
             return;
         }
     };
-    Owner { docker, id, log: spec.log, exit }.run(ready).await;
+    Owner { docker, id, log: spec.log, exec_failure: spec.exec_failure, exit }.run(ready).await;
 }
 
 /// The name is for people; ids tell containers apart, so one that is taken is done without.
@@ -154,7 +155,7 @@ impl Owner {
         let code = i32::try_from(state.exit_code?).ok().filter(|code| matches!(code, 126 | 127))?;
         let line = format!("docker: {}\n", state.error.unwrap_or_default().trim());
         self.log.copy(Source::Stderr, line.as_bytes()).await;
-        Some(Exit { code })
+        Some(Exit { code: self.exec_failure.map_or(code, i32::from) })
     }
 
     /// Writes its output to the log until it ends.

@@ -38,13 +38,17 @@ use super::{
     readiness::Readiness,
     results,
 };
-use crate::{api::NODE_NAME, events::Teller, node::ContainerRef, sandbox::Mount};
+use crate::{api::NODE_NAME, autoscaler::duration_text, events::Teller, node::ContainerRef, sandbox::Mount};
 
 /// First and longest pause before a container that ended is started again (Kubernetes: 10 s to 5 min; a machine of one's
 /// own is not shared, so the first retry comes sooner).
 const RESTART: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 /// Pause before an image, a Secret or whatever else was missing is asked for again.
 const MISSING_RETRY: Duration = Duration::from_secs(10);
+
+/// How much of a failed container's output becomes its termination message (Kubernetes: 80 lines, 2048 bytes).
+const MESSAGE_LINES: usize = 80;
+const MESSAGE_BYTES: usize = 2048;
 
 /// Where steps find `build-tasks`, whatever their image.
 const TOOLS: &str = "/tekton/tools";
@@ -164,6 +168,11 @@ impl Actor {
     /// Name of a container.
     fn name(&self, index: usize) -> &str {
         &self.containers()[index].name
+    }
+
+    /// Whether the end of a failed container's output is its termination message.
+    fn falls_back_to_log(&self, index: usize) -> bool {
+        self.containers()[index].termination_message_policy.as_deref() == Some("FallbackToLogsOnError")
     }
 
     fn set_state(&self, index: usize, state: State) {
@@ -288,7 +297,7 @@ impl Actor {
             if begun.elapsed() > RESTART.1 {
                 pause = RESTART.0;
             }
-            self.crash_loop(index, exit).await;
+            self.crash_loop(index, pause).await;
             sleep(pause).await;
             pause = (pause * 2).min(RESTART.1);
             // Somebody else may have taken the port between its choice and its use.
@@ -302,18 +311,24 @@ impl Actor {
         }
     }
 
-    async fn crash_loop(&self, index: usize, exit: Exit) {
-        let name = self.name(index);
-        let tail = self.kubelet.slot(&self.uid, name).log.tail(5).join("\n");
-        let message = format!("container {name} exited with code {}: {tail}", exit.code);
+    async fn crash_loop(&self, index: usize, pause: Duration) {
+        let failed = format!(
+            "restarting failed container={} pod={}_{}({})",
+            self.name(index),
+            self.pod.name_any(),
+            self.namespace,
+            self.uid
+        );
+        let message = format!("back-off {} {failed}", duration_text(pause));
         {
             let run = &mut self.runs()[index];
             run.restarts += 1;
             let waiting = State::Waiting { reason: "CrashLoopBackOff", message };
             run.last = Some(std::mem::replace(&mut run.state, waiting));
         }
-        let pod = self.pod.name_any();
-        self.warn("BackOff", format!("Back-off restarting failed container {name} in pod {pod}"));
+        let (name, pod) = (self.name(index), self.pod.name_any());
+        let place = format!("{name} in pod {pod}_{}({})", self.namespace, self.uid);
+        self.warn("BackOff", format!("Back-off restarting failed container {place}"));
         self.report().await;
     }
 
@@ -387,8 +402,8 @@ impl Actor {
     /// A step after a failed one: Tekton lets it end with code 1 at once.
     fn skip(&self, index: usize) {
         let now = Timestamp::now();
-        let message = String::new();
-        let skipped = State::Terminated { since: now, until: now, code: 1, reason: "Skipped", message };
+        let message = results::SKIPPED.to_owned();
+        let skipped = State::Terminated { since: now, until: now, code: 1, reason: "Error", message };
         self.set_state(index, skipped);
     }
 
@@ -398,6 +413,8 @@ impl Actor {
         self.kubelet.set_running(&self.uid, name, None);
         let message = if self.sequential() {
             results::termination_message(&self.dir.join("tekton/results"))
+        } else if exit.code != 0 && self.falls_back_to_log(index) {
+            self.kubelet.slot(&self.uid, name).log.last_words(MESSAGE_LINES, MESSAGE_BYTES)
         } else {
             String::new()
         };
@@ -416,7 +433,8 @@ impl Actor {
         let container = self.containers()[index].clone();
         let image = self.image(&container).await?;
         let reference = container.image.as_deref().unwrap_or_default();
-        self.note("Pulled", format!("Container image \"{reference}\" is present on machine"));
+        let there = "already present on machine and can be accessed by the pod";
+        self.note("Pulled", format!("Container image \"{reference}\" {there}"));
         let references =
             volumes::references(&self.kubelet.client, &self.namespace, &container, &self.pod).await?;
         let mounts = self.mounts(&container)?;
@@ -439,6 +457,8 @@ impl Actor {
             env,
             cwd: PathBuf::from(cwd),
             mounts,
+            // Tekton's entrypoint, which would start the step's command, ends with 1 when it cannot.
+            exec_failure: self.sequential().then_some(1),
             port: self.port_of(index),
             log: slot.log,
             image,
@@ -446,8 +466,8 @@ impl Actor {
         self.runs()[index].image_id = spec.image.id.clone();
         let running = self.kubelet.runner.start(spec).await?;
         self.kubelet.set_running(&self.uid, &container.name, Some(running));
-        self.note("Created", format!("Created container: {}", container.name));
-        self.note("Started", format!("Started container {}", container.name));
+        self.note("Created", "Container created".into());
+        self.note("Started", "Container started".into());
         self.set_state(index, State::Running { since: Timestamp::now() });
         Ok(())
     }

@@ -11,6 +11,12 @@ use super::super::status::MESSAGE_LIMIT;
 /// Type number of a result in Tekton's termination message.
 const TASK_RUN_RESULT: u8 = 1;
 
+/// Type number of what Tekton's entrypoint says to Tekton itself.
+pub(crate) const INTERNAL_RESULT: u8 = 3;
+
+/// The message of a step that was not run because one before it failed.
+pub(super) const SKIPPED: &str = r#"[{"key":"Reason","value":"Skipped","type":3}]"#;
+
 /// The message when the results are too large for it; the TaskRun controller looks for it.
 pub(crate) const TOO_LARGE: &str =
     "Termination message is above max allowed size 4096, caused by large task result.";
