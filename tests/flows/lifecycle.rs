@@ -74,7 +74,9 @@ async fn stop_leaves_nothing() {
     assert!(left.is_empty(), "processes: {left:?}");
     let mounts = fs_err::read_to_string("/proc/self/mountinfo").expect("the mount table is there");
     assert!(!mounts.contains(&machine.path().display().to_string()), "{mounts}");
-    assert!(!machine.path().join("run/engine.sock").exists(), "the socket is left");
+    for file in ["engine.sock", "engine.lock"] {
+        assert!(!machine.path().join("run").join(file).exists(), "{file} is left");
+    }
     let status = machine.tm(["local", "status"]).await;
     assert_eq!((status.code, status.stderr.contains("no engine is running")), (1, true), "{status:?}");
 }

@@ -1,9 +1,12 @@
-//! One engine at a time: a file lock that the kernel lets go when the process dies, and in the file who holds it.
+//! One engine at a time: a file lock that the kernel lets go when the process dies, and in the file who holds it. An engine that
+//! ends takes the file with it.
 
 use std::{
     fs::{File, TryLockError},
     io::{Read, Seek, SeekFrom, Write},
     net::SocketAddr,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
 };
 
 use fs_err as fs;
@@ -32,6 +35,7 @@ pub struct Running {
 #[derive(Debug)]
 pub struct Lock {
     file: File,
+    path: PathBuf,
 }
 
 /// Why the lock cannot be had.
@@ -56,21 +60,25 @@ impl Lock {
     /// # Errors
     /// [`LockError::Held`] when another engine runs.
     pub fn take(paths: &Paths) -> Result<Self, LockError> {
-        let file: File = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(paths.lock())?
-            .into_parts()
-            .0;
-        match file.try_lock() {
-            Ok(()) => {
-                file.set_len(0)?;
-                Ok(Self { file })
+        loop {
+            let file: File = fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(paths.lock())?
+                .into_parts()
+                .0;
+            match file.try_lock() {
+                Ok(()) if is_at(&file, &paths.lock())? => {
+                    file.set_len(0)?;
+                    return Ok(Self { file, path: paths.lock() });
+                }
+                // The engine that held it removed the file just now; another one may be there.
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(LockError::Held),
+                Err(TryLockError::Error(error)) => return Err(error.into()),
             }
-            Err(TryLockError::WouldBlock) => Err(LockError::Held),
-            Err(TryLockError::Error(error)) => Err(error.into()),
         }
     }
 
@@ -84,6 +92,27 @@ impl Lock {
         file.seek(SeekFrom::Start(0))?;
         file.write_all(&serde_json::to_vec(running)?)?;
         Ok(())
+    }
+}
+
+impl Drop for Lock {
+    /// The file is still locked here, so it is nobody else's.
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(%error, "the lock file is left");
+        }
+    }
+}
+
+/// Whether the open file is the one of that name.
+fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(named) => {
+            let open = file.metadata()?;
+            Ok((open.dev(), open.ino()) == (named.dev(), named.ino()))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -130,5 +159,18 @@ mod tests {
         assert_eq!(running(&paths).expect("it reads"), Some(me));
         drop(lock);
         assert!(running(&paths).expect("it reads").is_none());
+        assert!(!paths.lock().exists(), "nothing is left");
+    }
+
+    #[test]
+    fn a_file_that_was_removed_meanwhile_is_no_lock() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("lock");
+        let old = File::create(&path).expect("it is made");
+        assert!(is_at(&old, &path).expect("it is looked at"));
+        fs::remove_file(&path).expect("it goes");
+        assert!(!is_at(&old, &path).expect("it is looked at"));
+        File::create(&path).expect("it is made anew");
+        assert!(!is_at(&old, &path).expect("it is looked at"));
     }
 }
