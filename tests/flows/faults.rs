@@ -51,3 +51,69 @@ async fn a_missing_toolchain_is_named() -> Result<()> {
     nothing_left(&machine).await;
     Ok(())
 }
+
+/// An API server without Knative and Tekton: what it says of unknown paths is a real one's answer, word for word.
+async fn bare_cluster() -> Result<std::net::SocketAddr> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                match client.read_u8().await {
+                    Ok(byte) if head.len() < 8192 => head.push(byte),
+                    _ => break,
+                }
+            }
+            let head = String::from_utf8_lossy(&head).into_owned();
+            let path = head.split(' ').nth(1).unwrap_or_default();
+            let body = match path.split('?').next().unwrap_or_default() {
+                "/version" => {
+                    r#"{"major":"1","minor":"35","gitVersion":"v1.35.4","gitCommit":"","gitTreeState":"","buildDate":"","goVersion":"","compiler":"","platform":""}"#
+                }
+                "/apis" => r#"{"kind":"APIGroupList","apiVersion":"v1","groups":[]}"#,
+                "/api/v1/namespaces/default" => {
+                    r#"{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"default"}}"#
+                }
+                _ => "404 page not found\n",
+            };
+            let (status, kind) = match body.starts_with('{') {
+                true => ("200 OK", "application/json"),
+                false => ("404 Not Found", "text/plain; charset=utf-8"),
+            };
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+            let _ = client.write_all(answer.as_bytes()).await;
+        }
+    });
+    Ok(address)
+}
+
+#[tokio::test]
+async fn a_cluster_without_knative_and_tekton() -> Result<()> {
+    let machine = machine();
+    let address = bare_cluster().await?;
+    let config = machine.path().join("bare.json");
+    let text = serde_json::json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "bare",
+        "clusters": [{"name": "bare", "cluster": {"server": format!("http://{address}")}}],
+        "users": [{"name": "me", "user": {}}],
+        "contexts": [{"name": "bare", "context": {"cluster": "bare", "user": "me"}}],
+    });
+    fs_err::write(&config, text.to_string())?;
+    let config = config.display().to_string();
+    let looked = machine.tm(["--config", &config, "doctor", "--no-pods"]).await;
+    for words in ["FAILED Knative      not installed", "FAILED Tekton       not installed", "hint: install"] {
+        anyhow::ensure!(looked.stdout.contains(words), "no `{words}`: {looked:?}");
+    }
+    let source = machine.path().join("source");
+    fs_err::create_dir_all(&source)?;
+    fs_err::write(source.join("main.py"), "def handler(event, context): return event\n")?;
+    let source = source.display().to_string();
+    let ran = machine.tm(["--config", &config, "deploy", "service", "a", "-f", &source]).await;
+    refused(&ran, 1, &["404 page not found", "hint: the target lacks what this needs; `tm doctor`"]);
+    Ok(())
+}
