@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, io::IsTerminal};
 
 use anyhow::{Context, Result};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use dialoguer::Password;
 use k8s_openapi::{
     ByteString,
     api::core::v1::{Secret, ServiceAccount},
@@ -76,7 +75,7 @@ fn complete(args: RegistryAuth) -> Result<Credentials> {
     let username = ask(args.username, "--username", "Username")?;
     let password = match args.password {
         Some(password) => password,
-        None if may_ask => Password::new().with_prompt("Password").interact()?,
+        None if may_ask => prompt::secret("Password")?,
         None => {
             return Err(UsageError(
                 "--password (or TM_PASSWORD) is missing and there is no terminal to ask".into(),
