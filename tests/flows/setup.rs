@@ -66,10 +66,19 @@ async fn a_builder_of_its_own() -> Result<()> {
     ensure!(kept.contains("builder      tm.local/host"), "what others set is left alone: {kept}");
 
     machine.tm_ok(["setup", "--registry-secret", "reg", "--force"]).await?;
+    let task = machine.tm_ok(["get", "task", "python", "-o", "yaml"]).await?;
+    ensure!(task.contains("default: tm.local/host"), "what was not replaced stays the default: {task}");
     let made = machine.tm_ok(["doctor", "--registry-secret", "reg"]).await?;
     let builder = format!("builder      {}/u/tm-builder@sha256:", registry.address);
     ensure!(made.contains(&builder), "{made}");
     ensure!(made.contains(&format!("pushed {}/u/tm-doctor:check", registry.address)), "{made}");
     ensure!(made.contains(&format!("pulled {}/u/tm-doctor", registry.address)), "{made}");
+
+    // A choice is kept by later runs; what was made here is made anew.
+    machine.tm_ok(["setup", "--registry-secret", "reg", "--builder-image", "r.example.com/b:1"]).await?;
+    let kept = machine.tm_ok(["setup", "--registry-secret", "reg", "--dry"]).await?;
+    ensure!(kept.contains("BUILDER_IMAGE: r.example.com/b:1"), "{kept}");
+    // Long values stand on a line of their own.
+    ensure!(kept.contains(&format!(" {}/u/tm-base@sha256:", registry.address)), "{kept}");
     Ok(())
 }

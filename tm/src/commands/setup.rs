@@ -44,6 +44,9 @@ use crate::{
 const BUILDER_IMAGE: &str = "BUILDER_IMAGE";
 /// Parameter whose default base our own replaces: programs of Go need nothing of a system.
 const GO_BASE: &str = "go.BASE_IMAGE";
+/// Names of the images made here.
+const BUILDER: &str = "builder";
+const BASE: &str = "base";
 /// The Tasks that are installed; other names of theirs are known to tm.
 const TASKS: [&str; 4] = ["go", "python", "node", "custom"];
 
@@ -64,6 +67,7 @@ pub(super) async fn run(args: Setup, session: Session) -> Result<()> {
         .await
         .context("failed to read the target's settings")?;
     let mut before = Before::of(map.as_ref());
+    let there = map.and_then(|map| map.data).unwrap_or_default();
     if args.force {
         before.foreign.clear();
     }
@@ -81,9 +85,10 @@ pub(super) async fn run(args: Setup, session: Session) -> Result<()> {
         }
     }
     keep_foreign(&mut data, &before, &session);
-    let made = make_images(&args, &before, &session, &target).await?;
+    let made = make_images(&args, &before, &data, &session, &target).await?;
     data.extend(made.iter().map(|made| (made.key.to_owned(), made.value.clone())));
-    let effective: BTreeMap<_, _> = before.foreign.into_iter().chain(data.clone()).collect();
+    let theirs = there.into_iter().filter(|(key, _)| !before.ours.contains_key(key));
+    let effective: BTreeMap<_, _> = theirs.chain(data.clone()).collect();
     let tasks = tasks(&effective, &target.namespace, &session)?;
     let rights = rights(&args, &target.namespace)?;
     if session.global.dry {
@@ -114,16 +119,23 @@ fn keep_foreign(data: &mut BTreeMap<String, String>, before: &Before, session: &
     }
 }
 
-/// The images that are neither given nor set by somebody else.
-async fn make_images(args: &Setup, before: &Before, session: &Session, target: &Target) -> Result<Vec<Made>> {
-    let typed = |key: &str| args.images.iter().any(|image| image.split('=').next() == Some(key));
-    let wanted = |key: &str| {
-        let (task, name) = key.split_once('.').unwrap_or(("", key));
-        param_override(&before.foreign, task, name).is_none() && !typed(key)
+/// The images that are neither chosen by the operator, now or earlier, nor set by somebody else.
+async fn make_images(
+    args: &Setup,
+    before: &Before,
+    data: &BTreeMap<String, String>,
+    session: &Session,
+    target: &Target,
+) -> Result<Vec<Made>> {
+    let removed = |key: &str| args.images.iter().any(|image| image.trim_end_matches('=') == key);
+    let wanted = |key: &str, name: &str| {
+        let (task, param) = key.split_once('.').unwrap_or(("", key));
+        let theirs = param_override(&before.foreign, task, param).is_some();
+        !theirs && !removed(key) && data.get(key).is_none_or(|image| is_made(image, name))
     };
-    let (builder, base) = (args.builder_image.is_none() && wanted(BUILDER_IMAGE), wanted(GO_BASE));
+    let (builder, base) = (wanted(BUILDER_IMAGE, BUILDER), wanted(GO_BASE, BASE));
     if !builder && !base {
-        session.printer.note("The target brings its own builder and base images");
+        session.printer.note("No image is made: the target's settings name a builder and a base already");
         return Ok(Vec::new());
     }
     let place = registry::place(&session.global, target).await?;
@@ -134,11 +146,11 @@ async fn make_images(args: &Setup, before: &Before, session: &Session, target: &
         let image = images::builder(program, args.registry_ca.clone()).await?;
         step.done();
         // Nodes pull the builder; the base is read by builds.
-        made.push(named(BUILDER_IMAGE, "builder", &place, &place.nodes, image)?);
+        made.push(named(BUILDER_IMAGE, BUILDER, &place, &place.nodes, image)?);
     }
     if base {
         let image = images::base(args.registry_ca.clone()).await?;
-        made.push(named(GO_BASE, "base", &place, &place.pods, image)?);
+        made.push(named(GO_BASE, BASE, &place, &place.pods, image)?);
     }
     Ok(made)
 }
@@ -156,6 +168,12 @@ fn named(key: &'static str, name: &str, place: &Place, reader: &str, image: Imag
         .hint("check --registry-host: names are lower-case")?;
     let value = format!("{reader}/{path}@{}", image.digest());
     Ok(Made { image, push, value, key })
+}
+
+/// Whether an image is one of [`named`]'s, which an update of tm makes anew.
+fn is_made(image: &str, name: &str) -> bool {
+    let path = image.split('@').next().unwrap_or_default();
+    path.ends_with(&format!("/tm/{name}")) || path.ends_with(&format!("/tm-{name}"))
 }
 
 async fn push(made: &[Made], args: &Setup, session: &Session, target: &Target) -> Result<()> {
@@ -274,4 +292,18 @@ where
         .await
         .map(drop)
         .with_context(|| format!("failed to apply {} {namespace}/{name}", K::kind(&())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_made_here_is_made_anew() {
+        assert!(is_made("r.io:5000/tm/builder@sha256:0", BUILDER));
+        assert!(is_made("r.io/me/tm-builder@sha256:0", BUILDER));
+        for other in ["r.io/me/builder@sha256:0", "r.io/tm/base@sha256:0", "r.io/mytm/builder:1", ""] {
+            assert!(!is_made(other, BUILDER), "{other}");
+        }
+    }
 }
