@@ -106,7 +106,13 @@ async fn a_cluster_without_knative_and_tekton() -> Result<()> {
     fs_err::write(&config, text.to_string())?;
     let config = config.display().to_string();
     let looked = machine.tm(["--config", &config, "doctor", "--no-pods"]).await;
-    for words in ["FAILED Knative      not installed", "FAILED Tekton       not installed", "hint: install"] {
+    let words = [
+        "FAILED Knative      not installed",
+        "FAILED Tekton       not installed",
+        "hint: install",
+        "FAILED rights",
+    ];
+    for words in words {
         anyhow::ensure!(looked.stdout.contains(words), "no `{words}`: {looked:?}");
     }
     let source = machine.path().join("source");

@@ -16,7 +16,7 @@ use crate::{
     cli::Doctor,
     error::{chain, next_step},
     settings::duration,
-    target::connect,
+    target::{Target, connect},
 };
 
 pub(super) async fn run(args: Doctor, session: Session) -> Result<()> {
@@ -28,11 +28,7 @@ pub(super) async fn run(args: Doctor, session: Session) -> Result<()> {
         Err(error) => report.failed("target", &chain(&error), next_step(&error)),
         Ok(target) => {
             let looks = async {
-                if api::check(&mut report, &target).await? {
-                    rights::check(&mut report, &target).await?;
-                    ingress::check(&mut report, &target).await?;
-                    features::check(&mut report, &target).await?;
-                }
+                look(&mut report, &target).await;
                 Ok(())
             };
             interrupt.guard(looks).await?;
@@ -47,4 +43,24 @@ pub(super) async fn run(args: Doctor, session: Session) -> Result<()> {
         bail!("{failed} of the checks failed");
     }
     Ok(())
+}
+
+/// The looks that change nothing. One that cannot be made is a finding, and the others are made all the same.
+async fn look(report: &mut Report, target: &Target) {
+    let usable = match api::check(report, target).await {
+        Ok(usable) => usable,
+        Err(error) => {
+            report.cannot("API server", Err(error));
+            true
+        }
+    };
+    if !usable {
+        return;
+    }
+    let looked = rights::check(report, target).await;
+    report.cannot("rights", looked);
+    let looked = ingress::check(report, target).await;
+    report.cannot("ingress", looked);
+    let looked = features::check(report, target).await;
+    report.cannot("flags", looked);
 }

@@ -4,7 +4,12 @@ use anyhow::Result;
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
-use crate::{cli::Output, commands::Session, printer::Printer};
+use crate::{
+    cli::Output,
+    commands::Session,
+    error::{chain, next_step},
+    printer::Printer,
+};
 
 /// How it stands with one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -54,6 +59,13 @@ impl Report {
     /// It does not work.
     pub(super) fn failed(&mut self, check: &'static str, message: &str, hint: Option<String>) {
         self.add(check, State::Failed, message, hint);
+    }
+
+    /// The look could not be made, if it could not.
+    pub(super) fn cannot(&mut self, check: &'static str, looked: Result<()>) {
+        if let Err(error) = looked {
+            self.failed(check, &chain(&error), next_step(&error));
+        }
     }
 
     /// Whether nothing was found that keeps builds from running at all.
