@@ -16,7 +16,7 @@ use crate::{
     digest::{Digest, DigestWriter},
     layer::{LayerBlob, LayerBuilder, LayerError},
     layout::REF_NAME,
-    manifest::{self, Descriptor, EPOCH, History, ImageConfig, Index, Manifest, Platform, RunConfig},
+    manifest::{self, Descriptor, EPOCH, History, ImageConfig, Index, Manifest, RunConfig},
     media_type,
     reference::Reference,
     registry::{Access, Client, Content, Outcome, Progress, RegistryError},
@@ -90,14 +90,7 @@ impl Image {
         layers: impl IntoIterator<Item = (String, LayerBuilder)>,
         write: fn(&LayerBuilder, &mut File) -> Result<LayerBlob, LayerError>,
     ) -> Result<Self, ImageError> {
-        let platform = Platform::host();
-        let mut config = ImageConfig {
-            created: Some(EPOCH.into()),
-            architecture: platform.architecture,
-            os: platform.os,
-            config: run,
-            ..ImageConfig::default()
-        };
+        let mut config = ImageConfig::of_host(run);
         let mut built = Vec::new();
         for (name, builder) in layers {
             let layer = to_file(&name, &builder, write)?;

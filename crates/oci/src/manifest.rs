@@ -268,6 +268,23 @@ impl Index {
     }
 }
 
+// === impl ImageConfig ===
+
+impl ImageConfig {
+    /// The config of an image without layers for the platform this program was built for, made at the time that reproducible
+    /// images carry.
+    pub fn of_host(run: RunConfig) -> Self {
+        let platform = Platform::host();
+        Self {
+            created: Some(EPOCH.into()),
+            architecture: platform.architecture,
+            os: platform.os,
+            config: run,
+            ..Self::default()
+        }
+    }
+}
+
 // === impl RunConfig ===
 
 impl RunConfig {
@@ -309,13 +326,7 @@ pub fn to_bytes(value: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
 /// # Errors
 /// As [`to_bytes`].
 pub fn host_image() -> Result<(Manifest, ImageConfig, Vec<u8>), serde_json::Error> {
-    let platform = Platform::host();
-    let config = ImageConfig {
-        created: Some(EPOCH.into()),
-        architecture: platform.architecture,
-        os: platform.os,
-        ..ImageConfig::default()
-    };
+    let config = ImageConfig::of_host(RunConfig::default());
     let bytes = to_bytes(&config)?;
     let manifest = Manifest::new(Descriptor::of(media_type::CONFIG, &bytes), Vec::new());
     Ok((manifest, config, bytes))

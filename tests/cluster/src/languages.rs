@@ -16,7 +16,7 @@ use serde_json::json;
 use tm_oci::{
     Reference,
     digest::Digest,
-    manifest::{self, Descriptor, EPOCH, ImageConfig, Manifest, Platform, RunConfig},
+    manifest::{self, Descriptor, ImageConfig, Manifest, RunConfig},
     media_type,
     registry::{Access, BlobEvent, Client as Registry, ClientOptions, Content, Progress, Repository},
 };
@@ -123,14 +123,7 @@ async fn put(repository: &Repository, blob: &Descriptor, content: &Content) -> R
 }
 
 fn image_config(run: RunConfig, layers: &[&Layer]) -> ImageConfig {
-    let platform = Platform::host();
-    let mut config = ImageConfig {
-        created: Some(EPOCH.into()),
-        architecture: platform.architecture,
-        os: platform.os,
-        config: run,
-        ..ImageConfig::default()
-    };
+    let mut config = ImageConfig::of_host(run);
     config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id.clone()).collect();
     config
 }
