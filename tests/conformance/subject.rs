@@ -9,7 +9,7 @@ use kube::{
     core::Status,
 };
 use serde_json::{Value, json};
-use tm_testkit::{api_server::ApiServer, tools};
+use tm_testkit::api_server::ApiServer;
 
 /// Names the context of a cluster that is to be tested too.
 const CONTEXT: &str = "TM_TEST_CONTEXT";
@@ -44,11 +44,8 @@ async fn run<F: Future<Output = ()>>(client: Client, test: &impl Fn(Subject) -> 
     namespaces.delete(&namespace, &DeleteParams::default()).await.expect("the namespace can go");
 }
 
-/// The engine alone, with what only it has; says so when a cluster is tested as well.
+/// The engine alone, with what only it has.
 pub(crate) async fn engine() -> ApiServer {
-    if std::env::var_os(CONTEXT).is_some() {
-        tools::skip("this test is about the engine only");
-    }
     ApiServer::start().await.expect("the engine's API starts")
 }
 

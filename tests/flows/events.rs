@@ -15,7 +15,7 @@ use crate::{machine, support::shell_function};
 const LIMIT: Duration = Duration::from_secs(60);
 
 async fn kubectl(machine: &Machine, line: &str) -> Result<String> {
-    machine.run_ok("kubectl", ["--context", "tm-local"].into_iter().chain(line.split(' '))).await
+    machine.kubectl(line.split(' ')).await
 }
 
 async fn json(machine: &Machine, line: &str) -> Result<Value> {

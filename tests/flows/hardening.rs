@@ -2,29 +2,17 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, ensure};
 use serde_json::Value;
-use tm_testkit::{
-    machine::{Machine, wait_for},
-    tools,
-};
+use tm_testkit::{machine::wait_for, tools};
 
-use crate::{machine, support::shell_function};
+use crate::{
+    machine,
+    support::{apply, get, shell_function},
+};
 
 /// Longest wait for something a machine does by itself.
 const LIMIT: Duration = Duration::from_secs(30);
-
-async fn apply(machine: &Machine, yaml: &str) -> Result<()> {
-    let file = machine.path().join("applied.yaml");
-    fs_err::write(&file, yaml)?;
-    let file = file.display().to_string();
-    machine.run_ok("kubectl", ["--context", "tm-local", "apply", "-f", &file]).await.map(drop)
-}
-
-async fn get(machine: &Machine, kind: &str, name: &str) -> Result<Value> {
-    let args = ["--context", "tm-local", "get", kind, name, "-o", "json"];
-    Ok(serde_json::from_str(&machine.run_ok("kubectl", args).await?)?)
-}
 
 /// `status reason message` of a condition.
 fn condition(object: &Value, type_: &str) -> String {
@@ -63,9 +51,8 @@ spec:
     .await
     .expect("it is accepted");
     wait_for("the side container's end to be told", LIMIT, async || {
-        let revision = get(&machine, "revision", "two-00001").await?;
-        let pods = machine.run_ok("kubectl", ["--context", "tm-local", "get", "pods", "-o", "json"]).await?;
-        let pods: Value = serde_json::from_str(&pods)?;
+        let revision = get(&machine, "revision/two-00001").await?;
+        let pods = get(&machine, "pods").await?;
         let list = pods["items"][0]["status"]["containerStatuses"].as_array().context("a status")?.clone();
         let side = list.iter().find(|status| status["name"] == "side").context("the side container")?;
         ensure!(side["lastState"]["terminated"]["exitCode"] == 4, "{side} {revision}");
@@ -99,15 +86,15 @@ spec:
     .await
     .expect("it is accepted");
     wait_for("the deadline", LIMIT, async || {
-        let service = get(&machine, "ksvc", "mute").await?;
+        let service = get(&machine, "ksvc/mute").await?;
         let ready = condition(&service, "Ready");
         ensure!(
             ready.starts_with("False RevisionMissing") || ready.starts_with("False RevisionFailed"),
             "{ready}"
         );
-        let revision = condition(&get(&machine, "revision", "mute-00001").await?, "Ready");
+        let revision = condition(&get(&machine, "revision/mute-00001").await?, "Ready");
         ensure!(revision == "False ProgressDeadlineExceeded Initial scale was never achieved", "{revision}");
-        let pods = machine.run_ok("kubectl", ["--context", "tm-local", "get", "pods", "-o", "name"]).await?;
+        let pods = machine.kubectl(["get", "pods", "-o", "name"]).await?;
         ensure!(pods.trim().is_empty() || !pods.contains("mute"), "{pods}");
         Ok(())
     })
@@ -137,7 +124,7 @@ spec:
     .await
     .expect("it is accepted");
     wait_for("the second attempt to fail", LIMIT, async || {
-        let run = get(&machine, "taskrun", "again").await?;
+        let run = get(&machine, "taskrun/again").await?;
         let succeeded = condition(&run, "Succeeded");
         ensure!(succeeded == r#"False StepFailed "step-fails" exited with code 7: Error"#, "{succeeded}");
         let past = run["status"]["retriesStatus"].as_array().context("retriesStatus")?.len();
@@ -162,13 +149,12 @@ async fn a_tag_of_a_deleted_revision_answers_at_once() {
         machine.tm_ok(&args[..take]).await.expect("it deploys");
     }
     assert_eq!(machine.call("old-hello.default", "{}").await.expect("it answers").body, "1");
-    let delete = ["--context", "tm-local", "delete", "revision", "hello-00001"];
-    machine.run_ok("kubectl", delete).await.expect("it is deleted");
+    machine.kubectl(["delete", "revision", "hello-00001"]).await.expect("it is deleted");
     wait_for("the answer for a Revision that is gone", LIMIT, async || {
         let asked = tokio::time::timeout(Duration::from_secs(5), machine.call("old-hello.default", "{}"));
         let answer = asked.await.context("it must not wait")??;
         ensure!(answer.status == 503, "{answer:?}");
-        let route = condition(&get(&machine, "route", "hello").await?, "Ready");
+        let route = condition(&get(&machine, "route/hello").await?, "Ready");
         ensure!(route.starts_with("False RevisionMissing"), "{route}");
         Ok(())
     })

@@ -156,8 +156,7 @@ async fn at_a_question() -> Result<()> {
             ensure!(restored, "{question}: no `{setting}` in the terminal's settings: {shown}");
         }
     }
-    let context = ["--context", "tm-local", "get", "secrets", "-o", "name"];
-    let secrets = machine.run_ok("kubectl", context).await?;
+    let secrets = machine.kubectl(["get", "secrets", "-o", "name"]).await?;
     ensure!(!secrets.contains("asked"), "{secrets}");
     Ok(())
 }

@@ -22,19 +22,6 @@ use tokio::{
 /// Longest wait for something a cluster does by itself.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Applies YAML in the machine's namespace.
-async fn apply(machine: &Machine, yaml: &str) -> Result<()> {
-    let file = tempfile::Builder::new().suffix(".yaml").tempfile_in(machine.path())?;
-    fs_err::write(file.path(), yaml)?;
-    machine.kubectl(["apply", "--server-side", "-f", &file.path().display().to_string()]).await.map(drop)
-}
-
-/// Reads one object.
-async fn get(machine: &Machine, what: &str) -> Result<Value> {
-    let text = machine.kubectl(["get", what, "-o", "json"]).await?;
-    Ok(serde_json::from_str(&text)?)
-}
-
 /// A value of the target's settings.
 async fn setting(machine: &Machine, key: &str) -> Result<String> {
     let map = machine.kubectl(["get", "configmap", "tm-config", "-n", "kube-public", "-o", "json"]).await?;

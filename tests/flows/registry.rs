@@ -165,15 +165,13 @@ async fn the_password_prompt_shows_nothing() -> Result<()> {
     drop(input);
     let status = tokio::time::timeout(Duration::from_secs(30), child.wait()).await??;
     ensure!(status.success(), "{seen}");
-    let secret =
-        machine.run_ok("kubectl", ["--context", "tm-local", "get", "secret", "asked", "-o", "json"]).await?;
+    let secret = machine.kubectl(["get", "secret", "asked", "-o", "json"]).await?;
     let data: serde_json::Value = serde_json::from_str(&secret)?;
     ensure!(
         data["data"]["config.json"].is_string() && data["data"][".dockerconfigjson"].is_string(),
         "{secret}"
     );
-    let accounts = ["--context", "tm-local", "get", "serviceaccount", "default", "-o", "json"];
-    let account = machine.run_ok("kubectl", accounts).await?;
+    let account = machine.kubectl(["get", "serviceaccount", "default", "-o", "json"]).await?;
     ensure!(account.contains("\"asked\""), "pods pull with it: {account}");
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! What flows on every target need.
 
+use anyhow::Result;
+use serde_json::Value;
 use tm_testkit::machine::{Machine, Ran};
 
 /// A function that needs no toolchain: a shell script that answers with what `body` prints.
@@ -65,4 +67,16 @@ pub(crate) async fn deploy(machine: &Machine, name: &str, body: &str, extra: &[&
 /// What a function answers to `{}`.
 pub(crate) async fn reply(machine: &Machine, name: &str) -> String {
     machine.call(name, "{}").await.expect("it answers").body
+}
+
+/// Applies YAML or JSON with kubectl.
+pub(crate) async fn apply(machine: &Machine, text: &str) -> Result<()> {
+    let file = tempfile::Builder::new().suffix(".yaml").tempfile_in(machine.path())?;
+    fs_err::write(file.path(), text)?;
+    machine.kubectl(["apply", "--server-side", "-f", &file.path().display().to_string()]).await.map(drop)
+}
+
+/// What kubectl gets, one object (`kind/name`) or a list.
+pub(crate) async fn get(machine: &Machine, what: &str) -> Result<Value> {
+    Ok(serde_json::from_str(&machine.kubectl(["get", what, "-o", "json"]).await?)?)
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use tm_testkit::{
     machine::{Machine, wait_for},
@@ -11,23 +11,12 @@ use tm_testkit::{
 };
 
 use crate::{
-    support::{deploy, reply},
+    support::{apply, deploy, get, reply},
     target,
 };
 
 /// Longest wait for something a target does by itself: Knative gives a failed Revision up after its deadline and more.
 const LIMIT: Duration = Duration::from_secs(180);
-
-async fn get(machine: &Machine, kind: &str, name: &str) -> Result<Value> {
-    Ok(serde_json::from_str(&machine.kubectl(["get", kind, name, "-o", "json"]).await?)?)
-}
-
-async fn apply(machine: &Machine, object: &Value) {
-    let name = object["metadata"]["name"].as_str().expect("it has a name");
-    let file = machine.path().join(format!("{name}.json"));
-    fs_err::write(&file, object.to_string()).expect("it writes");
-    machine.kubectl(["apply", "-f", &file.display().to_string()]).await.expect("it is accepted");
-}
 
 /// Status, reason and message of a condition.
 fn condition<'a>(object: &'a Value, type_: &str) -> [&'a str; 3] {
@@ -39,7 +28,7 @@ fn condition<'a>(object: &'a Value, type_: &str) -> [&'a str; 3] {
 /// Waits for a condition that is decided.
 async fn decided(machine: &Machine, kind: &str, name: &str, type_: &str) -> Value {
     wait_for(&format!("{kind} {name}"), LIMIT, async || {
-        let object = get(machine, kind, name).await?;
+        let object = get(machine, &format!("{kind}/{name}")).await?;
         ensure!(["True", "False"].contains(&condition(&object, type_)[0]), "{}", object["status"]);
         Ok(object)
     })
@@ -51,7 +40,7 @@ async fn decided(machine: &Machine, kind: &str, name: &str, type_: &str) -> Valu
 async fn image(machine: &Machine) -> String {
     deploy(machine, "good", "echo 1", &[]).await;
     assert_eq!(reply(machine, "good").await, "1");
-    let service = get(machine, "ksvc", "good").await.expect("it is there");
+    let service = get(machine, "ksvc/good").await.expect("it is there");
     let image = &service["spec"]["template"]["spec"]["containers"][0]["image"];
     image.as_str().expect("it has an image").to_owned()
 }
@@ -77,12 +66,10 @@ async fn services() {
     let image = image(&machine).await;
     let host = image.split('/').next().expect("a registry");
     let missing = format!("{host}/none/none:1");
-    apply(
-        &machine,
-        &service("crash", json!({"image": image, "command": ["sh", "-c", "echo dying; exit 3"]})),
-    )
-    .await;
-    apply(&machine, &service("noimage", json!({"image": missing}))).await;
+    let crash = json!({"image": image, "command": ["sh", "-c", "echo dying; exit 3"]});
+    for object in [service("crash", crash), service("noimage", json!({"image": missing}))] {
+        apply(&machine, &object.to_string()).await.expect("it is accepted");
+    }
     ready(&machine).await;
     without_image(&machine, &missing).await;
     crashed(&machine).await;
@@ -90,11 +77,11 @@ async fn services() {
 
 async fn ready(machine: &Machine) {
     wait_for("the good one's status", LIMIT, async || {
-        let revision = get(machine, "revision", "good-00001").await?;
+        let revision = get(machine, "revision/good-00001").await?;
         let annotations = &revision["metadata"]["annotations"];
         ensure!(annotations["serving.knative.dev/routes"] == "good", "{annotations}");
         ensure!(annotations["serving.knative.dev/routingStateModified"].is_string(), "{annotations}");
-        let configuration = get(machine, "configuration", "good").await?;
+        let configuration = get(machine, "configuration/good").await?;
         ensure!(
             configuration["metadata"]["annotations"]["serving.knative.dev/routes"] == "good",
             "{configuration}"
@@ -103,7 +90,7 @@ async fn ready(machine: &Machine) {
     })
     .await
     .expect("the route is named on what it sends to");
-    let route = get(machine, "route", "good").await.expect("it is there");
+    let route = get(machine, "route/good").await.expect("it is there");
     assert_eq!(condition(&route, "CertificateProvisioned")[0], "True", "{route}");
     assert!(route["status"]["address"]["url"].is_string(), "{route}");
     assert!(route["metadata"]["labels"].get("serving.knative.dev/serviceUID").is_none(), "{route}");
@@ -125,7 +112,7 @@ async fn without_image(machine: &Machine, image: &str) {
 async fn crashed(machine: &Machine) {
     let message = "Container failed with: dying\n";
     let revision = wait_for("the failed Revision to be given up", LIMIT, async || {
-        let revision = get(machine, "revision", "crash-00001").await?;
+        let revision = get(machine, "revision/crash-00001").await?;
         let active = condition(&revision, "Active");
         ensure!(active == ["False", "NoTraffic", "The target is not receiving traffic."], "{revision}");
         Ok(revision)
@@ -185,13 +172,20 @@ async fn task_runs() {
     slow["timeout"] = "6s".into();
     let mut ok = steps(json!([shell("a", "printf hi > $(results.R.path)"), shell("b", "echo b")]));
     ok["taskSpec"]["results"] = json!([{"name": "R"}]);
-    apply(&machine, &run("ok", ok)).await;
-    apply(&machine, &run("bad", steps(json!([shell("a", "exit 7"), shell("b", "echo b")])))).await;
-    apply(&machine, &run("slow", slow)).await;
-    apply(&machine, &run("cancel", sleep)).await;
-    apply(&machine, &run("notask", json!({"taskRef": {"name": "nothing"}}))).await;
-    let none = json!([{"name": "a", "image": image, "command": ["/no/such/program"]}]);
-    apply(&machine, &run("nocommand", steps(none))).await;
+    let bad = steps(json!([shell("a", "exit 7"), shell("b", "echo b")]));
+    let no_task = json!({"taskRef": {"name": "nothing"}});
+    let no_command = steps(json!([{"name": "a", "image": image, "command": ["/no/such/program"]}]));
+    let runs = [
+        ("ok", ok),
+        ("bad", bad),
+        ("slow", slow),
+        ("cancel", sleep),
+        ("notask", no_task),
+        ("nocommand", no_command),
+    ];
+    for (name, spec) in runs {
+        apply(&machine, &run(name, spec).to_string()).await.expect("it is accepted");
+    }
 
     let done = ended(&machine, "ok", ["True", "Succeeded", "All Steps have completed executing"]).await;
     let message = r#"[{"key":"R","value":"hi","type":1}]"#;
@@ -218,7 +212,7 @@ async fn task_runs() {
 
 async fn cancelled(machine: &Machine) {
     wait_for("the step to run", LIMIT, async || {
-        let run = get(machine, "taskrun", "cancel").await?;
+        let run = get(machine, "taskrun/cancel").await?;
         run.pointer("/status/steps/0/running").context(run["status"].to_string()).map(drop)
     })
     .await

@@ -4,8 +4,11 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tm_testkit::machine::{Machine, wait_for};
 
-use super::{LIMIT, apply, failed_with, kubeconfig, write_config};
-use crate::{support::shell_function, target};
+use super::{LIMIT, failed_with, kubeconfig, write_config};
+use crate::{
+    support::{apply, shell_function},
+    target,
+};
 
 /// A kubeconfig of a new ServiceAccount.
 async fn account(machine: &Machine, name: &str) -> Result<String> {

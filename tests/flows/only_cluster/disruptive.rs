@@ -3,9 +3,9 @@
 use anyhow::{Result, ensure};
 use tm_testkit::machine::{Machine, wait_for};
 
-use super::{LIMIT, failed_with, get};
+use super::{LIMIT, failed_with};
 use crate::{
-    support::{nothing_left, shell_function},
+    support::{get, nothing_left, shell_function},
     target,
 };
 

@@ -3,8 +3,11 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use super::{apply, get, setting};
-use crate::{support::shell_function, target};
+use super::setting;
+use crate::{
+    support::{apply, get, shell_function},
+    target,
+};
 
 /// A Task in the form of 2019 (`v1alpha1`, `inputs`, git and image resources), whose steps are of today.
 fn old_task(builder: &str, base: &str) -> String {

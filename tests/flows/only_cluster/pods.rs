@@ -2,9 +2,9 @@
 
 use anyhow::{Result, ensure};
 
-use super::{apply, ended, failed_with, until};
+use super::{ended, failed_with, until};
 use crate::{
-    support::{nothing_left, shell_function},
+    support::{apply, nothing_left, shell_function},
     target,
 };
 

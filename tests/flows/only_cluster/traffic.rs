@@ -6,9 +6,9 @@ use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use tm_testkit::machine::wait_for;
 
-use super::{LIMIT, apply, failed_with, get};
+use super::{LIMIT, failed_with};
 use crate::{
-    support::{deploy, reply, shell_function},
+    support::{apply, deploy, get, reply, shell_function},
     target,
 };
 
