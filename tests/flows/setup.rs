@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tm_testkit::machine::Machine;
 
-use crate::{machine, registry};
+use crate::{machine, registry, support::shell_function};
 
 /// What the doctor found: check and state.
 async fn doctor(machine: &Machine, more: &[&str]) -> Result<(i32, Vec<(String, String)>)> {
@@ -80,5 +80,44 @@ async fn a_builder_of_its_own() -> Result<()> {
     ensure!(kept.contains("BUILDER_IMAGE: r.example.com/b:1"), "{kept}");
     // Long values stand on a line of their own.
     ensure!(kept.contains(&format!(" {}/u/tm-base@sha256:", registry.address)), "{kept}");
+    Ok(())
+}
+
+/// Images of languages come to the target's registry as they are, and builds use the copies.
+#[tokio::test]
+async fn copies_of_images() -> Result<()> {
+    let machine = machine();
+    let Some(registry) = registry::start(&machine).await? else { return Ok(()) };
+    registry::set_auth(&machine, "reg", &registry.address, "p").await?;
+    let folder = shell_function(&machine, "hello", "cat /var/task/data").display().to_string();
+    fs_err::write(machine.path().join("hello/data"), "1")?;
+    let deploy = ["deploy", "service", "hello", "-f", &folder, "--registry-secret", "reg", "--wait"];
+    machine.tm_ok(deploy).await?;
+    let service: Value =
+        serde_json::from_str(&machine.tm_ok(["get", "service", "hello", "-o", "json"]).await?)?;
+    let image = service["spec"]["template"]["spec"]["containers"][0]["image"].as_str().context("an image")?;
+
+    let chosen = format!("custom.BASE_IMAGE={image}");
+    let setup = ["setup", "--registry-secret", "reg", "--image", &chosen, "--copy-images=custom"];
+    machine.tm_ok(setup).await?;
+    let copy = image.replace("/u/hello@", "/u/tm-hello@");
+    let task = machine.tm_ok(["get", "task", "custom", "-o", "yaml"]).await?;
+    ensure!(task.contains(&copy), "no {copy}: {task}");
+    machine.tm_ok(deploy).await.context("a build on the copy")?;
+    let again = machine.tm(["setup", "--registry-secret", "reg", "--copy-images"]).await;
+    ensure!(
+        again.code == 0 && again.stderr.contains(&format!("custom.BASE_IMAGE is {copy} already")),
+        "{again:?}"
+    );
+
+    let missing = format!("custom.BASE_IMAGE={}/u/nothing:1", registry.address);
+    let ran = machine.tm(["setup", "--registry-secret", "reg", "--image", &missing, "--copy-images"]).await;
+    ensure!(ran.code == 1 && ran.stderr.contains("failed to look up"), "{ran:?}");
+    ensure!(ran.stderr.contains("hint: images are copied through this machine"), "{ran:?}");
+    let wrong = machine.tm(["setup", "--copy-images=cobol"]).await;
+    ensure!(
+        wrong.code == 2 && wrong.stderr.contains("[possible values: go, python, node, custom]"),
+        "{wrong:?}"
+    );
     Ok(())
 }

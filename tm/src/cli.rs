@@ -14,7 +14,7 @@ pub(crate) use deploy::{Deploy, DeployService, DeployTask};
 pub(crate) use local::{Local, LocalLogs, LocalStart};
 pub(crate) use objects::{Delete, Kind, Logs, Objects};
 pub(crate) use registry_auth::{RegistryAuth, Set};
-pub(crate) use setup::{Doctor, Setup};
+pub(crate) use setup::{Doctor, Setup, TASKS};
 
 use crate::{commands, error, error::ExitStatus, printer::Printer};
 

@@ -65,17 +65,10 @@ pub(super) async fn push(
     let outcomes = || from_base.iter().chain(ours.iter().map(|(_, outcome)| outcome));
     Ok(Pushed {
         digest,
-        bytes: outcomes().map(sent_bytes).sum::<u64>() + sent_bytes(&sent) + sent_bytes(&written),
-        there: outcomes().filter(|outcome| sent_bytes(outcome) == 0).count(),
+        bytes: outcomes().map(|outcome| outcome.sent()).sum::<u64>() + sent.sent() + written.sent(),
+        there: outcomes().filter(|outcome| outcome.sent() == 0).count(),
         layers: outcomes().count(),
     })
-}
-
-fn sent_bytes(outcome: &Outcome) -> u64 {
-    match outcome {
-        Outcome::Sent(bytes) => *bytes,
-        Outcome::Exists | Outcome::Mounted => 0,
-    }
 }
 
 fn serialised(value: &impl serde::Serialize) -> Result<Vec<u8>, Failure> {

@@ -19,7 +19,7 @@ use crate::{
     manifest::{self, Descriptor, EPOCH, History, ImageConfig, Index, Manifest, RunConfig},
     media_type,
     reference::Reference,
-    registry::{Access, Client, Content, Outcome, Progress, RegistryError},
+    registry::{Access, Client, Content, Progress, RegistryError},
 };
 
 /// Annotation under which containerd imports an image, with its whole name.
@@ -142,11 +142,11 @@ impl Image {
         for layer in &self.layers {
             let content = Content::File(layer.file.to_path_buf());
             let outcome = repository.put_blob(&layer.blob.descriptor, &content, None, progress).await?;
-            sent += sent_bytes(outcome);
+            sent += outcome.sent();
         }
         let config = Descriptor::of(media_type::CONFIG, &self.config);
         let content = Content::Bytes(Bytes::copy_from_slice(&self.config));
-        sent += sent_bytes(repository.put_blob(&config, &content, None, progress).await?);
+        sent += repository.put_blob(&config, &content, None, progress).await?.sent();
         let bytes = Bytes::copy_from_slice(&self.manifest);
         repository.put_manifest(image.tag().unwrap_or("latest"), media_type::MANIFEST, bytes).await?;
         Ok(sent)
@@ -210,13 +210,6 @@ fn plain(layer: &LayerBuilder, file: &mut File) -> Result<LayerBlob, LayerError>
     buffered.into_inner().map_err(io::IntoInnerError::into_error)?.flush()?;
     let descriptor = Descriptor::new(media_type::LAYER, diff_id.clone(), tar_bytes);
     Ok(LayerBlob { descriptor, diff_id, tar_bytes })
-}
-
-fn sent_bytes(outcome: Outcome) -> u64 {
-    match outcome {
-        Outcome::Sent(bytes) => bytes,
-        Outcome::Exists | Outcome::Mounted => 0,
-    }
 }
 
 fn blob_path(digest: &Digest) -> String {

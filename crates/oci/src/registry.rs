@@ -1,4 +1,4 @@
-//! Client of the distribution API: pull, push, mount, and asking beforehand whether a push would be allowed.
+//! Client of the distribution API: pull, push, mount, copy, and asking beforehand whether a push would be allowed.
 //!
 //! A [`Client`] knows who we are; a [`Repository`] is one name on one registry with the rights asked for it. Waits are
 //! bounded: a request that makes no progress for [`ClientOptions::stall`] fails, and what may be tried again is tried
@@ -7,6 +7,7 @@
 
 mod challenge;
 mod client;
+mod copy;
 mod error;
 mod pull;
 mod push;
@@ -14,6 +15,7 @@ mod repository;
 mod token;
 
 pub use client::{Client, ClientOptions};
+pub use copy::Original;
 pub use error::RegistryError;
 pub use pull::PulledImage;
 pub use push::{BlobEvent, Content, Outcome, Progress};

@@ -203,6 +203,28 @@ async fn an_image_from_nothing() {
 }
 
 #[tokio::test]
+async fn a_copy_keeps_its_digest() {
+    let (Some(one), Some(two)) = (DockerRegistry::start(false).await, DockerRegistry::start(false).await)
+    else {
+        return;
+    };
+    let mut layer = LayerBuilder::new();
+    layer.add_bytes("var/task/data", (0..200_000u32).flat_map(u32::to_le_bytes).collect(), false).unwrap();
+    let image = tm_oci::image::Image::build(Default::default(), [("data".to_owned(), layer)]).unwrap();
+    let (from, to) = (one.image("made/here:1"), two.image("copied/here:2"));
+    let client = one.client(Some(PASSWORD));
+    image.push(&client, &from, &quiet()).await.unwrap();
+
+    let original = client.original(&from, &Platform::host()).await.unwrap();
+    let target = two.client(Some(PASSWORD));
+    assert_eq!(original.copy(&target, &to, &quiet()).await.unwrap(), original.bytes());
+    assert_eq!(original.copy(&target, &to, &quiet()).await.unwrap(), 0);
+    assert_eq!(&target.pull_image(&to, &Platform::host()).await.unwrap().digest, image.digest());
+    let blob = target.repository(&to, Access::Pull).unwrap().small_blob(image.layers().next().unwrap()).await;
+    assert!(blob.is_ok(), "{blob:?}");
+}
+
+#[tokio::test]
 async fn refusals_are_told_apart() {
     let Some(registry) = DockerRegistry::start(false).await else { return };
     let at = registry.image("team/app:v1");

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+/// The Tasks that are installed; other names of theirs are known to tm.
+pub(crate) const TASKS: [&str; 4] = ["go", "python", "node", "custom"];
+
 const SETUP_HELP: &str = "stdout is the Role (and RoleBinding) that users of tm need in the namespace; \
 `tm setup --user jane | kubectl apply -f -` gives it to jane. With --dry it is everything that would be applied.";
 
@@ -18,6 +21,11 @@ pub(crate) struct Setup {
     /// Use this builder image instead of making one from this program
     #[arg(long, env = "TM_BUILDER_IMAGE", value_name = "IMAGE")]
     pub(crate) builder_image: Option<String>,
+    /// Copy the images languages build in and run on to the registry, through this machine and for its architecture, and use
+    /// the copies; all Tasks (go, python, node, custom) or those named
+    #[arg(long, value_name = "TASK", value_delimiter = ',', num_args = 0.., require_equals = true,
+        default_missing_values = TASKS, value_parser = clap::builder::PossibleValuesParser::new(TASKS))]
+    pub(crate) copy_images: Vec<String>,
     /// Bind the printed Role to this user; repeatable
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Vec<String>,

@@ -1,9 +1,10 @@
 //! `tm setup`: makes a target ready for everybody else's `tm deploy`.
 //!
-//! The builder and base images come from this program alone and go to the registry; their names, and the registry's, go into
-//! ConfigMap `kube-public/tm-config`; the Tasks go into the namespace; the rights a user needs go to stdout. It may be
+//! The builder and base images come from this program alone and go to the registry, with `--copy-images` also those that
+//! languages build in and run on; their names, and the registry's, go into ConfigMap `kube-public/tm-config`; the Tasks go into the namespace; the rights a user needs go to stdout. It may be
 //! repeated: what did not change is not sent, and what others set is left alone.
 
+mod copies;
 mod images;
 mod settings;
 
@@ -29,10 +30,13 @@ use tm_resources::{
     tekton::Task,
 };
 
-use self::settings::{Before, FIELD_MANAGER};
+use self::{
+    copies::{Clients, Copy},
+    settings::{Before, FIELD_MANAGER},
+};
 use super::{Session, output};
 use crate::{
-    cli::Setup,
+    cli::{Setup, TASKS},
     error::HintExt,
     permissions,
     registry::{self, Place},
@@ -47,8 +51,6 @@ const GO_BASE: &str = "go.BASE_IMAGE";
 /// Names of the images made here.
 const BUILDER: &str = "builder";
 const BASE: &str = "base";
-/// The Tasks that are installed; other names of theirs are known to tm.
-const TASKS: [&str; 4] = ["go", "python", "node", "custom"];
 
 /// An image to be pushed, and the names it has.
 struct Made {
@@ -88,7 +90,12 @@ pub(super) async fn run(args: Setup, session: Session) -> Result<()> {
     let made = make_images(&args, &before, &data, &session, &target).await?;
     data.extend(made.iter().map(|made| (made.key.to_owned(), made.value.clone())));
     let theirs = there.into_iter().filter(|(key, _)| !before.ours.contains_key(key));
-    let effective: BTreeMap<_, _> = theirs.chain(data.clone()).collect();
+    let mut effective: BTreeMap<_, _> = theirs.chain(data.clone()).collect();
+    let clients = clients(&args, &session, &target).await?;
+    let copies = copy_images(&args, &effective, &before, &clients, &session, &target).await?;
+    let copied = copies.iter().map(|copy| (copy.key.clone(), copy.value.clone()));
+    data.extend(copied.clone());
+    effective.extend(copied);
     let tasks = tasks(&effective, &target.namespace, &session)?;
     let rights = rights(&args, &target.namespace)?;
     if session.global.dry {
@@ -99,7 +106,8 @@ pub(super) async fn run(args: Setup, session: Session) -> Result<()> {
         all.extend(rights);
         return output::objects(&session, &all);
     }
-    push(&made, &args, &session, &target).await?;
+    push(&made, &clients, &session).await?;
+    copies::push(&copies, &clients, &session).await?;
     apply_settings(data, &args, &session, &target).await?;
     for task in &tasks {
         apply(&target, &target.namespace, task, true).await?;
@@ -155,12 +163,32 @@ async fn make_images(
     Ok(made)
 }
 
-/// `HOST/tm/NAME`, or `HOST/OWNER/tm-NAME` where the registry's names begin with an owner.
-fn named(key: &'static str, name: &str, place: &Place, reader: &str, image: Image) -> Result<Made> {
-    let path = match &place.owner {
+/// What `--copy-images` asks for.
+async fn copy_images(
+    args: &Setup,
+    effective: &BTreeMap<String, String>,
+    before: &Before,
+    clients: &Clients,
+    session: &Session,
+    target: &Target,
+) -> Result<Vec<Copy>> {
+    if args.copy_images.is_empty() {
+        return Ok(Vec::new());
+    }
+    let place = registry::place(&session.global, target).await?;
+    copies::find(&args.copy_images, effective, &before.foreign, &place, clients, session).await
+}
+
+/// `tm/NAME`, or `OWNER/tm-NAME` where the registry's names begin with an owner.
+fn path(place: &Place, name: &str) -> String {
+    match &place.owner {
         Some(owner) => format!("{owner}/tm-{name}"),
         None => format!("tm/{name}"),
-    };
+    }
+}
+
+fn named(key: &'static str, name: &str, place: &Place, reader: &str, image: Image) -> Result<Made> {
+    let path = path(place, name);
     let push = format!("{}/{path}:{}", place.here, env!("CARGO_PKG_VERSION"));
     let push: Reference = push
         .parse()
@@ -176,22 +204,26 @@ fn is_made(image: &str, name: &str) -> bool {
     path.ends_with(&format!("/tm/{name}")) || path.ends_with(&format!("/tm-{name}"))
 }
 
-async fn push(made: &[Made], args: &Setup, session: &Session, target: &Target) -> Result<()> {
-    if made.is_empty() {
-        return Ok(());
-    }
-    let keychain = match &session.global.registry_secret {
-        Some(secret) => registry::keychain(target, secret).await?,
-        None => Keychain::from_environment(None),
+async fn clients(args: &Setup, session: &Session, target: &Target) -> Result<Clients> {
+    let client = |keychain| {
+        Client::new(ClientOptions {
+            keychain,
+            insecure: session.global.registry_skip_tls,
+            authorities: args.registry_ca.iter().cloned().collect::<Vec<PathBuf>>(),
+            ..ClientOptions::default()
+        })
     };
-    let client = Client::new(ClientOptions {
-        keychain,
-        insecure: session.global.registry_skip_tls,
-        authorities: args.registry_ca.iter().cloned().collect::<Vec<PathBuf>>(),
-        ..ClientOptions::default()
-    });
+    let elsewhere = client(Keychain::from_environment(None));
+    let own = match &session.global.registry_secret {
+        Some(secret) => client(registry::keychain(target, secret).await?),
+        None => elsewhere.clone(),
+    };
+    Ok(Clients { target: own, elsewhere })
+}
+
+async fn push(made: &[Made], clients: &Clients, session: &Session) -> Result<()> {
     for made in made {
-        let sent = images::push(&made.image, &client, &made.push, &session.printer).await?;
+        let sent = images::push(&made.image, &clients.target, &made.push, &session.printer).await?;
         session.printer.note(&format!("{} ({} sent)", made.value, indicatif::HumanBytes(sent)));
     }
     Ok(())

@@ -58,19 +58,29 @@ impl Repository {
     /// # Errors
     /// As [`Client::pull_image`].
     pub async fn image(&self, identifier: &str, platform: &Platform) -> Result<PulledImage, RegistryError> {
-        let (mut descriptor, mut bytes) = self.manifest(identifier).await?;
-        if media_type::is_index(&descriptor.media_type) {
-            let index: Index = self.json(&bytes, "index")?;
-            let chosen = index.select(platform).ok_or_else(|| RegistryError::NotFound {
-                host: self.host(),
-                what: format!("{}:{identifier} for {}/{}", self.name(), platform.os, platform.architecture),
-                url: None,
-            })?;
-            (descriptor, bytes) = self.manifest(chosen.digest.as_str()).await?;
-        }
+        let (descriptor, bytes) = self.manifest_for(identifier, platform).await?;
         let manifest: Manifest = self.json(&bytes, "manifest")?;
         let config = self.small_blob(&manifest.config).await?;
         Ok(PulledImage { digest: descriptor.digest, config: self.json(&config, "config")?, manifest })
+    }
+
+    /// The manifest of a tag or digest; of an index the one for `platform`.
+    pub(super) async fn manifest_for(
+        &self,
+        identifier: &str,
+        platform: &Platform,
+    ) -> Result<(Descriptor, Bytes), RegistryError> {
+        let (descriptor, bytes) = self.manifest(identifier).await?;
+        if !media_type::is_index(&descriptor.media_type) {
+            return Ok((descriptor, bytes));
+        }
+        let index: Index = self.json(&bytes, "index")?;
+        let chosen = index.select(platform).ok_or_else(|| RegistryError::NotFound {
+            host: self.host(),
+            what: format!("{}:{identifier} for {}/{}", self.name(), platform.os, platform.architecture),
+            url: None,
+        })?;
+        self.manifest(chosen.digest.as_str()).await
     }
 
     /// A manifest or index by tag or digest, as bytes.
@@ -197,7 +207,11 @@ impl Repository {
         }
     }
 
-    fn json<T: serde::de::DeserializeOwned>(&self, bytes: &[u8], what: &str) -> Result<T, RegistryError> {
+    pub(super) fn json<T: serde::de::DeserializeOwned>(
+        &self,
+        bytes: &[u8],
+        what: &str,
+    ) -> Result<T, RegistryError> {
         serde_json::from_slice(bytes)
             .map_err(|error| self.protocol(format!("its {what} is not valid: {error}")))
     }

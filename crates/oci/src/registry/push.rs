@@ -55,6 +55,18 @@ pub enum BlobEvent {
 /// Is told what happens to each blob.
 pub type Progress = Arc<dyn Fn(&Descriptor, BlobEvent) + Send + Sync>;
 
+// === impl Outcome ===
+
+impl Outcome {
+    /// Bytes that were sent.
+    pub fn sent(self) -> u64 {
+        match self {
+            Self::Sent(bytes) => bytes,
+            Self::Exists | Self::Mounted => 0,
+        }
+    }
+}
+
 // === impl Content ===
 
 impl Content {

@@ -5,7 +5,10 @@
 use std::{
     io::Read,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use anyhow::{Context, Result, bail};
@@ -15,7 +18,7 @@ use tm_oci::{
     image::Image,
     layer::LayerBuilder,
     manifest::{Descriptor, RunConfig},
-    registry::{BlobEvent, Client},
+    registry::{BlobEvent, Client, Progress, RegistryError},
 };
 
 use crate::{error::HintExt, printer::Printer};
@@ -69,26 +72,37 @@ async fn make(work: impl FnOnce() -> Result<Image> + Send + 'static) -> Result<I
 /// # Errors
 /// When the registry refuses it.
 pub(super) async fn push(image: &Image, client: &Client, at: &Reference, printer: &Printer) -> Result<u64> {
-    let step = Arc::new(Mutex::new(Some(printer.transfer(format!("Pushing {at}"), image.bytes()))));
-    let shown = step.clone();
-    let progress = Arc::new(move |_: &Descriptor, event| {
-        if let BlobEvent::Sending { sent, .. } = event
-            && let Ok(step) = shown.lock()
-            && let Some(step) = step.as_ref()
-        {
-            step.position(sent);
-        }
+    let push = async |progress| image.push(client, at, &progress).await;
+    transfer(format!("Pushing {at}"), image.bytes(), printer, push).await
+}
+
+/// Shows how far a transfer of `total` bytes is. Returns the bytes that were sent.
+///
+/// # Errors
+/// When a registry refuses it.
+pub(super) async fn transfer(
+    title: String,
+    total: u64,
+    printer: &Printer,
+    work: impl AsyncFnOnce(Progress) -> Result<u64, RegistryError>,
+) -> Result<u64> {
+    let failed = format!("failed: {title}");
+    let step = Arc::new(printer.transfer(title, total));
+    let (shown, done) = (step.clone(), AtomicU64::new(0));
+    let progress = Arc::new(move |blob: &Descriptor, event| match event {
+        BlobEvent::Sending { sent, .. } => shown.position(done.load(Relaxed) + sent),
+        BlobEvent::Done(_) => shown.position(done.fetch_add(blob.size, Relaxed) + blob.size),
     });
-    let sent = image.push(client, at, &(progress as _)).await;
-    let step = step.lock().ok().and_then(|mut step| step.take());
-    match sent {
+    match work(progress).await {
         Ok(sent) => {
-            step.into_iter().for_each(crate::printer::Step::done);
+            if let Some(step) = Arc::into_inner(step) {
+                step.done();
+            }
             Ok(sent)
         }
         Err(error) => {
             let hint = error.hint().unwrap_or("check --registry-host and --registry-secret");
-            Err(anyhow::Error::new(error).context(format!("failed to push {at}"))).hint(hint)
+            Err(anyhow::Error::new(error).context(failed)).hint(hint)
         }
     }
 }
