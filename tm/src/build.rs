@@ -1,5 +1,6 @@
-//! A build: one TaskRun with the Task inline and our receiving step in front, the upload into it, its log, its result.
+//! A build: one TaskRun of the Task with our receiving step in front, the upload into it, its log, its result.
 
+mod create;
 mod log;
 mod send;
 mod taskrun;
@@ -10,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::json;
 use tm_resources::{
@@ -20,6 +21,7 @@ use tm_resources::{
 
 use send::Sent;
 
+pub(crate) use create::create;
 pub(crate) use taskrun::{PUSHING_STEP, Plan, RECEIVER, builder_image, confined, mount_secret, object};
 
 use crate::{
@@ -77,8 +79,7 @@ pub(crate) async fn run(session: &Session, target: &Target, plan: &Plan, archive
 
 async fn run_once(session: &Session, target: &Target, plan: &Plan, archive: &Archive) -> Result<Built> {
     let runs: Api<TaskRun> = Api::namespaced(target.client.clone(), &target.namespace);
-    let created =
-        runs.create(&PostParams::default(), &object(plan)).await.context("failed to create the TaskRun")?;
+    let created = create(session, target, &object(plan)).await?;
     let name = created.name_any();
     session.printer.debug(&format!("created TaskRun {name}"));
     let result = session.interrupt.guard(follow(session, target, plan, &created, archive)).await;

@@ -9,11 +9,17 @@ use crate::{
     target,
 };
 
-async fn set_security_context(machine: &Machine, value: &str) -> Result<()> {
-    let patch = format!(r#"{{"data":{{"set-security-context":"{value}"}}}}"#);
+/// Sets one of Tekton's feature flags; what it was.
+async fn set_flag(machine: &Machine, name: &str, value: &str) -> Result<String> {
+    let flags =
+        machine.kubectl(["-n", "tekton-pipelines", "get", "cm", "feature-flags", "-o", "json"]).await?;
+    let flags: serde_json::Value = serde_json::from_str(&flags)?;
+    let before = flags["data"][name].as_str().unwrap_or_default().to_owned();
+    let patch = serde_json::json!({"data": {name: value}}).to_string();
     let args =
         ["-n", "tekton-pipelines", "patch", "configmap", "feature-flags", "--type=merge", "-p", &patch];
-    machine.kubectl(args).await.map(drop)
+    machine.kubectl(args).await?;
+    Ok(before)
 }
 
 /// Builds and functions comply with Pod Security `restricted`, once Tekton's own containers do.
@@ -22,14 +28,11 @@ async fn a_restricted_namespace() -> Result<()> {
     let machine = target().await;
     let label = ["label", "namespace", machine.namespace(), "pod-security.kubernetes.io/enforce=restricted"];
     machine.kubectl(label).await?;
-    let flags =
-        machine.kubectl(["-n", "tekton-pipelines", "get", "cm", "feature-flags", "-o", "json"]).await?;
-    let flags: serde_json::Value = serde_json::from_str(&flags)?;
-    let before = flags["data"]["set-security-context"].as_str().unwrap_or("false").to_owned();
+    let flag = "set-security-context";
+    let before = set_flag(&machine, flag, "false").await?;
     let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
     let deploy = ["deploy", "service", "hello", "-f", &folder, "--wait"];
     let judged = async {
-        set_security_context(&machine, "false").await?;
         let looked = machine.tm(["doctor", "--no-pods"]).await;
         ensure!(looked.code == 1 && looked.stdout.contains("set-security-context"), "{looked:?}");
         wait_for("Tekton to see the flag", LIMIT, async || {
@@ -37,7 +40,7 @@ async fn a_restricted_namespace() -> Result<()> {
         })
         .await?;
         nothing_left(&machine).await;
-        set_security_context(&machine, "true").await?;
+        set_flag(&machine, flag, "true").await?;
         wait_for("Tekton to see the flag", LIMIT, async || {
             let ran = machine.tm(deploy).await;
             ensure!(ran.code == 0, "{ran:?}");
@@ -50,7 +53,49 @@ async fn a_restricted_namespace() -> Result<()> {
         Ok(())
     }
     .await;
-    set_security_context(&machine, &before).await?;
+    set_flag(&machine, flag, &before).await?;
+    judged
+}
+
+/// Where Tekton refuses inline Tasks, a build has a Task beside it, which goes with it.
+#[tokio::test]
+async fn inline_tasks_forbidden() -> Result<()> {
+    let machine = target().await;
+    let flag = "disable-inline-spec";
+    let before = set_flag(&machine, flag, "pipeline,taskrun,pipelinerun").await?;
+    let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
+    let judged = async {
+        wait_for("Tekton to see the flag", LIMIT, async || {
+            let ran = machine.tm(["deploy", "service", "hello", "-f", &folder, "--wait"]).await;
+            ensure!(ran.code == 0, "{ran:?}");
+            let runs: serde_json::Value =
+                serde_json::from_str(&machine.kubectl(["get", "taskruns", "-o", "json"]).await?)?;
+            let names: Vec<_> = runs["items"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|run| &run["spec"]["taskRef"]["name"])
+                .collect();
+            ensure!(
+                names.len() == 1 && names[0].is_string(),
+                "the one run that is kept has its Task inline: {runs}"
+            );
+            Ok(())
+        })
+        .await?;
+        ensure!(machine.call("hello", "{}").await?.body == "1");
+        let looked = machine.tm(["doctor"]).await;
+        ensure!(looked.code == 0, "a push from a pod works too: {looked:?}");
+        machine.tm_ok(["delete", "service", "hello"]).await?;
+        wait_for("the Task to go with its build", LIMIT, async || {
+            let left = machine.kubectl(["get", "tasks,taskruns", "-o", "name"]).await?;
+            ensure!(left.trim().is_empty(), "{left}");
+            Ok(())
+        })
+        .await
+    }
+    .await;
+    set_flag(&machine, flag, &before).await?;
     judged
 }
 

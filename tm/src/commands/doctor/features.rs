@@ -62,24 +62,13 @@ async fn is_restricted(target: &Target) -> Result<bool> {
 
 fn tekton(report: &mut Report, flags: &BTreeMap<String, String>, restricted: bool) {
     let flag = |name: &str| flags.get(name).map(String::as_str).unwrap_or_default();
-    let mut sound = true;
-    if flag("disable-inline-spec").split(',').any(|kind| kind.trim() == "taskrun") {
-        sound = false;
-        report.failed(
-            "flags",
-            "Tekton refuses TaskRuns with their Task inside (disable-inline-spec), as tm makes them",
-            Some(format!("take `taskrun` out of it in ConfigMap {TEKTON}/feature-flags")),
-        );
-    }
     if restricted && flag("set-security-context") != "true" {
-        sound = false;
         report.failed(
             "flags",
             "the namespace enforces Pod Security `restricted`, which Tekton's own containers do not fulfil",
             Some(format!("set `set-security-context: \"true\"` in ConfigMap {TEKTON}/feature-flags")),
         );
-    }
-    if sound {
+    } else {
         report.ok("flags", "Tekton's feature flags let tm build");
     }
 }

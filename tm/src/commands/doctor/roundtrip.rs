@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::report::Report;
 use crate::{
-    build::{PUSHING_STEP, builder_image, confined, mount_secret},
+    build::{PUSHING_STEP, builder_image, confined, create, mount_secret},
     commands::Session,
     error::{chain, next_step},
     registry::{Destination, destination},
@@ -76,7 +76,7 @@ async fn push(target: &Target, session: &Session, place: &Destination, limit: Du
     let settings = published::settings(&target.client).await?;
     let run = task_run(place, &builder_image(&settings), session.global.registry_skip_tls, limit);
     let runs: Api<TaskRun> = Api::namespaced(target.client.clone(), &target.namespace);
-    let created = runs.create(&PostParams::default(), &run).await.context("failed to create a TaskRun")?;
+    let created = create(session, target, &run).await?;
     let name = created.name_any();
     let step = session.printer.step("Pushing an image from a pod");
     let ended = until(runs.clone(), &name, limit, "a TaskRun that pushes an image", |run| {
