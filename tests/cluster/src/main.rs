@@ -12,6 +12,7 @@ mod down;
 mod images;
 mod kubeconfig;
 mod languages;
+mod lock;
 mod logs;
 mod manifests;
 mod network;

@@ -15,7 +15,7 @@ use fs_err as fs;
 use serde::Deserialize;
 use tm_oci::Digest;
 
-use crate::{command::Program, say, settings::Settings};
+use crate::{command::Program, lock, say, settings::Settings};
 
 const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/go.mod");
 const KUBERNETES: &str = "k8s.io/kubernetes";
@@ -130,7 +130,10 @@ impl Programs {
         let key = key(&flags).await?;
         let programs = Self { bin: settings.cache.join("programs").join(&key), modules };
         if !programs.bin.exists() {
-            programs.build_all(settings, &flags).await?;
+            let _alone = lock::take(settings, "programs").await?;
+            if !programs.bin.exists() {
+                programs.build_all(settings, &flags).await?;
+            }
         }
         Ok(programs)
     }

@@ -8,7 +8,7 @@ use kube::Client;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    apply, cgroups, control_plane, daemons, dns, images, kubeconfig, languages,
+    apply, cgroups, control_plane, daemons, dns, images, kubeconfig, languages, lock,
     manifests::{self, Wave},
     network, node, packages, pki,
     programs::Programs,
@@ -27,6 +27,7 @@ const INGRESS_PORT: u16 = 80;
 pub(crate) async fn up(settings: &Settings, with_images: bool) -> Result<()> {
     ensure!(nix::unistd::geteuid().is_root(), "a cluster needs root\nhint: sudo tests/cluster/up");
     let stages = Stages::new();
+    let _alone = lock::take(settings, &format!("up-{}", settings.number())).await?;
     let outcome = bring_up(settings, &stages, with_images).await;
     if outcome.is_err() {
         say::note(&format!("logs: {}", settings.logs().display()));
