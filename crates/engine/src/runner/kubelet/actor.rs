@@ -1,5 +1,8 @@
 //! One pod from its first status to its last.
 
+mod report;
+mod start;
+
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, TcpListener},
@@ -28,33 +31,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{
-        ContainerSpec, Exit, ImageRequest, StartError,
-        env::{self, Sources},
-        image::{Image, ImageError},
-        status::{ContainerRun, State, pod_status},
+        Exit, StartError,
+        image::ImageError,
+        status::{ContainerRun, State},
         volumes::{self, VolumeError},
     },
     Deletion, Kubelet, MAY_FAIL, PORT, SCRIPT, SEQUENTIAL, SHUTDOWN_GRACE,
     readiness::Readiness,
-    results,
 };
-use crate::{api::NODE_NAME, autoscaler::duration_text, events::Teller, node::ContainerRef, sandbox::Mount};
+use crate::{api::NODE_NAME, events::Teller};
 
 /// First and longest pause before a container that ended is started again (Kubernetes: 10 s to 5 min; a machine of one's
 /// own is not shared, so the first retry comes sooner).
 const RESTART: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 /// Pause before an image, a Secret or whatever else was missing is asked for again.
 const MISSING_RETRY: Duration = Duration::from_secs(10);
-
-/// How much of a failed container's output becomes its termination message (Kubernetes: 80 lines, 2048 bytes).
-const MESSAGE_LINES: usize = 80;
-const MESSAGE_BYTES: usize = 2048;
-
-/// Where steps find `build-tasks`, whatever their image.
-const TOOLS: &str = "/tekton/tools";
-
-/// Where programs are when nobody says.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Runs the pod until it is deleted or the engine ends.
 pub(super) async fn run(kubelet: Arc<Kubelet>, pod: Pod, mut deletion: Deletion, stop: CancellationToken) {
@@ -170,11 +161,6 @@ impl Actor {
         &self.containers()[index].name
     }
 
-    /// Whether the end of a failed container's output is its termination message.
-    fn falls_back_to_log(&self, index: usize) -> bool {
-        self.containers()[index].termination_message_policy.as_deref() == Some("FallbackToLogsOnError")
-    }
-
     fn set_state(&self, index: usize, state: State) {
         self.runs()[index].state = state;
     }
@@ -265,16 +251,6 @@ impl Actor {
         self.kubelet.runner.isolation_kind()
     }
 
-    /// Tells what happened to the pod.
-    fn note(&self, reason: &'static str, message: String) {
-        self.kubelet.events.note(&self.pod, Teller::Kubelet, reason, message);
-    }
-
-    /// Tells what went wrong with it.
-    fn warn(&self, reason: &'static str, message: String) {
-        self.kubelet.events.warn(&self.pod, Teller::Kubelet, reason, message);
-    }
-
     /// Runs one container, again and again when the pod's restart policy says so.
     async fn keep_running(&self, index: usize) {
         let mut pause = RESTART.0;
@@ -309,27 +285,6 @@ impl Actor {
                 tracing::warn!(pod = %self.pod.name_any(), error, "failed to choose another port");
             }
         }
-    }
-
-    async fn crash_loop(&self, index: usize, pause: Duration) {
-        let failed = format!(
-            "restarting failed container={} pod={}_{}({})",
-            self.name(index),
-            self.pod.name_any(),
-            self.namespace,
-            self.uid
-        );
-        let message = format!("back-off {} {failed}", duration_text(pause));
-        {
-            let run = &mut self.runs()[index];
-            run.restarts += 1;
-            let waiting = State::Waiting { reason: "CrashLoopBackOff", message };
-            run.last = Some(std::mem::replace(&mut run.state, waiting));
-        }
-        let (name, pod) = (self.name(index), self.pod.name_any());
-        let place = format!("{name} in pod {pod}_{}({})", self.namespace, self.uid);
-        self.warn("BackOff", format!("Back-off restarting failed container {place}"));
-        self.report().await;
     }
 
     /// Reports the container as running, then as ready once its port answers; returns when it ended.
@@ -399,166 +354,6 @@ impl Actor {
         }
     }
 
-    /// A step after a failed one: Tekton lets it end with code 1 at once.
-    fn skip(&self, index: usize) {
-        let now = Timestamp::now();
-        let message = results::SKIPPED.to_owned();
-        let skipped = State::Terminated { since: now, until: now, code: 1, reason: "Error", message };
-        self.set_state(index, skipped);
-    }
-
-    fn ended(&self, index: usize, exit: Exit) {
-        let name = self.name(index);
-        self.kubelet.slot(&self.uid, name).log.close();
-        self.kubelet.set_running(&self.uid, name, None);
-        let message = if self.sequential() {
-            results::termination_message(&self.dir.join("tekton/results"))
-        } else if exit.code != 0 && self.falls_back_to_log(index) {
-            self.kubelet.slot(&self.uid, name).log.last_words(MESSAGE_LINES, MESSAGE_BYTES)
-        } else {
-            String::new()
-        };
-        let reason = if exit.code == 0 { "Completed" } else { "Error" };
-        let run = &mut self.runs()[index];
-        let since = match run.state {
-            State::Running { since } => since,
-            _ => Timestamp::now(),
-        };
-        run.ready = false;
-        run.state = State::Terminated { since, until: Timestamp::now(), code: exit.code, reason, message };
-    }
-
-    /// Gets the image, resolves volumes and environment, and starts the container.
-    async fn start(&self, index: usize) -> Result<(), CreateError> {
-        let container = self.containers()[index].clone();
-        let image = self.image(&container).await?;
-        let reference = container.image.as_deref().unwrap_or_default();
-        let there = "already present on machine and can be accessed by the pod";
-        self.note("Pulled", format!("Container image \"{reference}\" {there}"));
-        let references =
-            volumes::references(&self.kubelet.client, &self.namespace, &container, &self.pod).await?;
-        let mounts = self.mounts(&container)?;
-        let env = env::assemble(&container, self.env_sources(index, &image), &references);
-        let slot = self.kubelet.slot(&self.uid, &container.name);
-        slot.log.reopen();
-        let id = ContainerRef {
-            namespace: self.namespace.clone(),
-            pod: self.pod.name_any(),
-            uid: self.uid.clone(),
-            container: container.name.clone(),
-        };
-        let cwd =
-            container.working_dir.clone().or_else(|| image.working_dir.clone()).unwrap_or_else(|| "/".into());
-        let known = env.iter().cloned().collect();
-        let spec = ContainerSpec {
-            id,
-            pod_dir: self.dir.clone(),
-            command: command_of(&container, &image, &known),
-            env,
-            cwd: PathBuf::from(cwd),
-            mounts,
-            // Tekton's entrypoint, which would start the step's command, ends with 1 when it cannot.
-            exec_failure: self.sequential().then_some(1),
-            port: self.port_of(index),
-            log: slot.log,
-            image,
-        };
-        self.runs()[index].image_id = spec.image.id.clone();
-        let running = self.kubelet.runner.start(spec).await?;
-        self.kubelet.set_running(&self.uid, &container.name, Some(running));
-        self.note("Created", "Container created".into());
-        self.note("Started", "Container started".into());
-        self.set_state(index, State::Running { since: Timestamp::now() });
-        Ok(())
-    }
-
-    async fn image(&self, container: &Container) -> Result<Image, ImageError> {
-        let secrets = self.pod.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
-        let names: Vec<String> = secrets.map(|secret| secret.name.clone()).collect();
-        let reference = container.image.as_deref().unwrap_or_default();
-        let request = ImageRequest { reference, namespace: &self.namespace, secrets: &names };
-        self.kubelet.runner.image(&self.kubelet.images, request).await
-    }
-
-    fn mounts(&self, container: &Container) -> Result<Vec<Mount>, VolumeError> {
-        let own = |source: PathBuf, target: &str, writable| Mount {
-            source,
-            target: PathBuf::from(target),
-            writable,
-        };
-        let mut mounts = vec![own(self.dir.join("tmp"), "/tmp", true)];
-        if self.sequential() {
-            mounts.push(own(self.dir.join("tekton"), "/tekton", true));
-            mounts.push(own(self.kubelet.build_cache(), "/tekton/cache", true));
-            mounts.push(own(self.kubelet.binaries(), TOOLS, false));
-        }
-        mounts.extend(volumes::mounts(container, &self.places)?);
-        Ok(mounts)
-    }
-
-    fn env_sources(&self, index: usize, image: &Image) -> Sources {
-        let mut defaults = Vec::new();
-        if self.sequential() {
-            let caches = [
-                ("HOME", "/tekton/home"),
-                ("TM_BUILD_CACHE", "/tekton/cache/tm"),
-                ("GOCACHE", "/tekton/cache/go-build"),
-                ("GOMODCACHE", "/tekton/cache/go-mod"),
-                ("PIP_CACHE_DIR", "/tekton/cache/pip"),
-                ("npm_config_cache", "/tekton/cache/npm"),
-            ];
-            defaults.extend(caches.map(|(name, path)| (name.to_owned(), path.to_owned())));
-        }
-        let mut fixed = Vec::new();
-        if let Some(port) = self.port_of(index) {
-            fixed.push(("PORT".to_owned(), port.to_string()));
-            fixed.push(("TM_BIND_ADDRESS".to_owned(), Ipv4Addr::LOCALHOST.to_string()));
-        }
-        if self.sequential() {
-            defaults.push(("PATH".into(), format!("{TOOLS}:{}", path_of(image))));
-        }
-        Sources { image: image.env.clone(), machine: !image.complete, defaults, fixed }
-    }
-
-    /// Reports what keeps the pod from starting, in Kubernetes' words.
-    async fn fail_to_start(&self, index: usize, error: &CreateError) {
-        let (reason, message) = match error {
-            CreateError::Image(error) => ("ErrImagePull", chain(error)),
-            CreateError::Volume(error) => ("CreateContainerConfigError", chain(error)),
-            CreateError::Start(error) => ("RunContainerError", chain(error)),
-        };
-        tracing::warn!(pod = %self.pod.name_any(), reason, message, "a container did not start");
-        let what = if reason == "ErrImagePull" { "Failed to pull image" } else { "Error" };
-        self.warn("Failed", format!("{what}: {message}"));
-        self.set_state(index, State::Waiting { reason, message });
-        self.report().await;
-    }
-
-    async fn cannot_create(&self, error: &CreateError) {
-        self.warn("Failed", format!("Error: {}", chain(error)));
-        for run in self.runs().iter_mut() {
-            run.state = State::Waiting { reason: "CreateContainerConfigError", message: chain(error) };
-        }
-        self.report().await;
-    }
-
-    async fn report(&self) {
-        let _one = self.reporting.lock().await;
-        let status = pod_status(&self.pod, &self.runs(), self.started);
-        // With the UID: a pod of the same name that was made since is another pod.
-        self.patch_status(&json!({"metadata": {"uid": self.uid}, "status": status})).await;
-    }
-
-    async fn patch_status(&self, patch: &serde_json::Value) {
-        let name = self.pod.name_any();
-        let result = self.api().patch_status(&name, &PatchParams::default(), &Patch::Merge(patch)).await;
-        match result {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => {}
-            Err(error) => tracing::warn!(pod = name, %error, "failed to report a pod's status"),
-        }
-    }
-
     /// Stops the containers. When the pod is being deleted its object goes last; a later word may shorten the grace.
     async fn end(&self, mut deletion: Deletion, stop: CancellationToken) {
         self.tell_killing();
@@ -584,35 +379,10 @@ impl Actor {
         self.kubelet.forget(&self.uid);
     }
 
-    fn tell_killing(&self) {
-        for container in self.containers() {
-            if self.kubelet.slot(&self.uid, &container.name).running.is_some() {
-                self.note("Killing", format!("Stopping container {}", container.name));
-            }
-        }
-    }
-
     async fn stop_all(&self, grace: Duration) {
         let running = self.kubelet.running_of(&self.uid);
         futures::future::join_all(running.iter().map(|container| container.stop(grace))).await;
     }
-}
-
-/// `PATH` of an image, or of the machine when the image is but an addition to it.
-fn path_of(image: &Image) -> String {
-    let own = image.env.iter().find_map(|pair| pair.strip_prefix("PATH=")).map(str::to_owned);
-    let path = if image.complete { own } else { std::env::var("PATH").ok() };
-    path.unwrap_or_else(|| DEFAULT_PATH.into())
-}
-
-/// `command` and `args` over the image's `Entrypoint` and `Cmd`: a command alone drops the image's `Cmd` (Kubernetes API).
-fn command_of(container: &Container, image: &Image, known: &BTreeMap<String, String>) -> Vec<String> {
-    let own = |words: &Option<Vec<String>>| words.clone().filter(|words| !words.is_empty());
-    let (command, args) = (own(&container.command), own(&container.args));
-    let default_args = if command.is_some() { Vec::new() } else { image.cmd.clone() };
-    let mut words = command.unwrap_or_else(|| image.entrypoint.clone());
-    words.extend(args.unwrap_or(default_args));
-    words.iter().map(|word| env::expand(word, known)).collect()
 }
 
 /// An error with its causes, in one line.
