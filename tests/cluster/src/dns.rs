@@ -16,6 +16,7 @@ use kube::{
     runtime::{WatchStreamExt as _, reflector, watcher},
 };
 use nix::sys::signal::Signal;
+use tokio::net::TcpStream;
 
 use crate::{
     daemons::{self, Daemon, wait_ready},
@@ -27,6 +28,7 @@ use crate::{
 pub(crate) const NAMES: &[&str] = &["dns-follower", "dnsmasq"];
 /// Label of an EndpointSlice with its Service's name.
 const OF_SERVICE: &str = "kubernetes.io/service-name";
+const PORT: u16 = 53;
 const MOST_ALIASES: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -46,6 +48,10 @@ pub(crate) async fn start(settings: &Settings) -> Result<()> {
         .arg(format!("--pid-file={}", settings.text("run/dnsmasq.own.pid")))
         .args(resolvers.iter().map(|address| format!("--server={address}")))
         .start(settings)?;
+    // The follower's SIGHUP would end a dnsmasq that does not yet expect it.
+    let address = (settings.address(), PORT);
+    let answers = || async { TcpStream::connect(&address).await.is_ok() };
+    wait_ready(settings, "dnsmasq", PATIENCE, answers).await?;
     // The file of the running program may be replaced by a build; the process keeps its own.
     Daemon::new("dns-follower", std::env::current_exe()?)
         .arg("dns")

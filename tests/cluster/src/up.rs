@@ -92,7 +92,11 @@ async fn manifests(settings: &Settings, programs: &Programs, client: &Client) ->
 }
 
 async fn workloads(settings: &Settings, client: &Client) -> Result<()> {
-    let available = apply::workloads_are_available(client, PATIENCE).await;
+    let available = apply::workloads_are_available(client, PATIENCE);
+    let available = tokio::select! {
+        available = available => available,
+        ended = a_component_ends(settings) => return Err(ended),
+    };
     available.with_context(|| {
         let kubelet = daemons::log_tail(settings, "kubelet");
         format!("hint: `tests/cluster/kubectl get pods -A` and `describe` say more; the end of kubelet's log:\n{kubelet}")
@@ -113,6 +117,16 @@ fn all_run(settings: &Settings) -> Result<()> {
     match status::components().find(|name| !daemons::is_running(settings, name)) {
         None => Ok(()),
         Some(name) => bail!("{name} ended; the end of its log:\n{}", daemons::log_tail(settings, name)),
+    }
+}
+
+/// Resolves when a component has ended; nothing gets ready without it.
+async fn a_component_ends(settings: &Settings) -> anyhow::Error {
+    loop {
+        if let Err(error) = all_run(settings) {
+            return error;
+        }
+        sleep(daemons::LOOK).await;
     }
 }
 
