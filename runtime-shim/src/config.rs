@@ -3,6 +3,7 @@
 //! [`Config::read`] takes the variables as values, so tests feed their own. Names and defaults are those of
 //! [`tm_lambda::environment`].
 
+mod compat;
 mod reader;
 mod sink;
 
@@ -16,9 +17,12 @@ use tm_lambda::cloud_event::{Replies, ReplyMode};
 use tm_lambda::http_event::{Api, HttpFormat};
 use tm_lambda::log::{SystemLevel, SystemLog};
 use tm_lambda::log_tail::LogFormat;
-use tm_lambda::{FunctionArn, FunctionName, FunctionVersion, arn, environment as env, limits};
+use tm_lambda::{FunctionArn, FunctionName, FunctionVersion, environment as env, limits};
 use tracing::level_filters::LevelFilter;
 
+use crate::cli;
+pub(crate) use compat::Compat;
+use compat::Defaults;
 pub(crate) use reader::Mistakes;
 use reader::Reader;
 pub(crate) use sink::Sink;
@@ -28,8 +32,10 @@ pub(crate) use sink::Sink;
 pub(crate) struct Config {
     /// Where the function is served.
     pub(crate) front: Front,
-    /// One Runtime API port for all workers; `None` gives each its own.
-    pub(crate) shared_api_port: Option<u16>,
+    /// A Runtime API for all workers, beside or instead of each one's own.
+    pub(crate) shared_api: Option<SharedAddress>,
+    /// Whose place the shim takes.
+    pub(crate) compat: Compat,
     /// Most bootstrap processes.
     pub(crate) workers: usize,
     /// Most requests that wait.
@@ -52,6 +58,37 @@ pub(crate) struct Config {
     pub(crate) strict: bool,
     /// Where metrics are served, if anywhere.
     pub(crate) metrics_port: Option<u16>,
+}
+
+/// What the shim was started with, besides its environment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Start {
+    /// Whose place it takes.
+    pub(crate) compat: Compat,
+    /// The explicit command.
+    pub(crate) command: Vec<OsString>,
+    /// What the command line says.
+    pub(crate) options: Options,
+}
+
+/// What a command line can say; each of these beats its variable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// How much the shim says about itself.
+    pub(crate) log_level: Option<LevelFilter>,
+    /// Where the function is served.
+    pub(crate) front: Option<SocketAddr>,
+    /// The Runtime API of all workers.
+    pub(crate) runtime_api: Option<SocketAddr>,
+}
+
+/// Where all workers find one Runtime API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SharedAddress {
+    /// Its address.
+    pub(crate) address: SocketAddr,
+    /// Workers are told of their own instead; this one is for those who never ask, and need not be there.
+    pub(crate) beside: bool,
 }
 
 /// What functions get of requests.
@@ -135,6 +172,8 @@ pub(crate) struct Launch {
     pub(crate) handler: OsString,
     /// The deployment's own variables.
     pub(crate) deployment: Vec<(OsString, OsString)>,
+    /// Whose place the shim takes.
+    pub(crate) compat: Compat,
 }
 
 /// The longest function timeout: longer ones are mistakes of a unit.
@@ -143,21 +182,26 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 // === impl Config ===
 
 impl Config {
-    /// Reads the variables and the explicit command, or says everything that is wrong with them.
+    /// Reads the variables, or says everything that is wrong with them.
     pub(crate) fn read(
         variables: impl IntoIterator<Item = (OsString, OsString)>,
-        command: Vec<OsString>,
+        start: impl Into<Start>,
     ) -> Result<Self, Mistakes> {
+        let Start { compat, command, options } = start.into();
+        let defaults = compat.defaults();
         let deployment: Vec<(OsString, OsString)> = variables.into_iter().collect();
         let mut reader = Reader::new(&deployment);
-        let function_timeout = function_timeout(&mut reader);
-        let function = function(&mut reader);
-        let launch = launch(&reader, command, deployment.clone());
+        let function_timeout = function_timeout(&mut reader, compat);
+        let function = function(&mut reader, &defaults);
+        let launch = launch(&reader, compat, command, deployment.clone());
         let strict = reader.read(env::TM_STRICT, reader::boolean).unwrap_or_default();
         let config = Self {
-            front: front(&mut reader, &function, strict),
-            shared_api_port: reader.read(env::INTERNAL_API_PORT, reader::port).filter(|port| *port != 0),
-            workers: reader.read(env::INVOKER_COUNT, |text| reader::number(text, 1..=1000)).unwrap_or(4),
+            front: front(&mut reader, &function, strict, compat, options.front),
+            shared_api: shared_api(&mut reader, &defaults, options.runtime_api),
+            compat,
+            workers: reader
+                .read(env::INVOKER_COUNT, |text| reader::number(text, 1..=1000))
+                .unwrap_or(defaults.workers),
             queue_length: reader
                 .read(env::TM_QUEUE_LENGTH, |text| reader::number(text, 1..=100_000))
                 .unwrap_or(100),
@@ -168,17 +212,26 @@ impl Config {
                 handler: launch.handler.to_string_lossy().into_owned(),
                 ..function
             }),
-            log_level: reader.read(env::TM_LOG, log_level).unwrap_or(LevelFilter::WARN),
+            log_level: log_level(&mut reader, compat, options.log_level),
             system_log: system_log(&mut reader),
             strict,
-            metrics_port: reader.read(env::METRICS_PROMETHEUS_PORT, reader::port).filter(|port| *port != 0),
+            metrics_port: reader
+                .read(env::METRICS_PROMETHEUS_PORT, reader::port)
+                .or(defaults.metrics_port)
+                .filter(|port| *port != 0),
             launch,
         };
         reader.finish(config)
     }
 }
 
-fn front(reader: &mut Reader<'_>, function: &Function, strict: bool) -> Front {
+fn front(
+    reader: &mut Reader<'_>,
+    function: &Function,
+    strict: bool,
+    compat: Compat,
+    given: Option<SocketAddr>,
+) -> Front {
     let address: IpAddr = reader
         .read(env::TM_BIND_ADDRESS, |text| text.parse().map_err(|_| "expected an IP address".to_owned()))
         .unwrap_or(Ipv4Addr::UNSPECIFIED.into());
@@ -186,11 +239,11 @@ fn front(reader: &mut Reader<'_>, function: &Function, strict: bool) -> Front {
     let port = reader.read(env::PORT, reader::port).or(old_port).unwrap_or(8080);
     let megabytes = reader.read(env::REQUEST_SIZE_LIMIT, |text| reader::number(text, 1..=100_000));
     Front {
-        address: SocketAddr::new(address, port),
+        address: given.unwrap_or(SocketAddr::new(address, port)),
         port_file: reader.path(env::TM_PORT_FILE),
-        max_event_bytes: megabytes.map_or(limits::MAX_EVENT_BYTES, |mb| mb * 1_000_000),
+        max_event_bytes: megabytes.map_or(compat.defaults().max_event_bytes, |mb| mb * 1_000_000),
         format: format(reader),
-        replies: replies(reader),
+        replies: replies(reader, compat),
         sink: reader.read(env::K_SINK, Sink::parse),
         api: api(reader, function, strict),
         trusted_proxies: reader
@@ -199,6 +252,20 @@ fn front(reader: &mut Reader<'_>, function: &Function, strict: bool) -> Front {
         streams: reader.read(env::TM_INVOKE_MODE, invoke_mode).unwrap_or_default(),
         invoke_api: reader.read(env::TM_INVOKE_API, invoke_api).unwrap_or_default(),
     }
+}
+
+/// The command line's, else the variable's, else one beside the workers' own where the shim stands in for somebody.
+fn shared_api(
+    reader: &mut Reader<'_>,
+    defaults: &Defaults,
+    given: Option<SocketAddr>,
+) -> Option<SharedAddress> {
+    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let port = reader.read(env::INTERNAL_API_PORT, reader::port);
+    let address = given.or(port.filter(|port| *port != 0).map(at));
+    let fixed = defaults.fixed_api_port.filter(|_| port.is_none()).map(at);
+    let beside = |address| SharedAddress { address, beside: true };
+    address.map(|address| SharedAddress { address, beside: false }).or(fixed.map(beside))
 }
 
 /// Our variable, or the first of aws-custom-runtime's, whose other values all meant plain.
@@ -228,21 +295,24 @@ fn event_format(text: &str) -> Result<EventFormat, String> {
     })
 }
 
-/// aws-custom-runtime's variables; any mode but `event` meant `data`.
-fn replies(reader: &mut Reader<'_>) -> Replies {
+/// aws-custom-runtime's variables; any mode but `event` meant `data`. Its oldest names mean anything elsewhere, so they
+/// are read in its place only.
+fn replies(reader: &mut Reader<'_>, compat: Compat) -> Replies {
+    let oldest = if compat.is_custom_runtime() { 3 } else { 2 };
     let text = |text: &str| Ok(text.to_owned());
     let mode = |text: &str| Ok(if text == "event" { ReplyMode::Event } else { ReplyMode::Data });
     let emptied = reader.is_emptied(env::CE_OVERRIDES_TYPE);
-    let event_type = reader.first(&[env::CE_OVERRIDES_TYPE, env::CE_TYPE], text).filter(|_| !emptied);
+    let event_type =
+        reader.first(&[env::CE_OVERRIDES_TYPE, env::CE_TYPE, "TYPE"][..oldest], text).filter(|_| !emptied);
     let default_type = if emptied { "" } else { "ce.klr.triggermesh.io" };
-    let source = reader.first(&[env::CE_OVERRIDES_SOURCE, env::CE_SOURCE], text);
+    let source = reader.first(&[env::CE_OVERRIDES_SOURCE, env::CE_SOURCE, "SOURCE"][..oldest], text);
     Replies {
         mode: reader
             .first(&[env::CE_FUNCTION_RESPONSE_MODE, env::FUNCTION_RESPONSE_MODE], mode)
             .unwrap_or_default(),
         event_type: event_type.unwrap_or_else(|| default_type.to_owned()),
         source: source.unwrap_or_else(|| "knative-lambda-runtime".to_owned()),
-        subject: reader.first(&[env::CE_OVERRIDES_SUBJECT, env::CE_SUBJECT], text),
+        subject: reader.first(&[env::CE_OVERRIDES_SUBJECT, env::CE_SUBJECT, "SUBJECT"][..oldest], text),
     }
 }
 
@@ -277,18 +347,21 @@ fn invoke_api(text: &str) -> Result<InvokeApi, String> {
     }
 }
 
-fn function_timeout(reader: &mut Reader<'_>) -> Duration {
+/// The emulator knows no upper limit.
+fn function_timeout(reader: &mut Reader<'_>, compat: Compat) -> Duration {
+    let lambdas = *limits::FUNCTION_TIMEOUT_SECONDS.end();
+    let most = if compat.is_emulator() { MAX_TIMEOUT.as_secs() } else { lambdas };
     let seconds = |text: &str| {
         reader::number(text, 1..=usize::MAX)
             .ok()
             .and_then(|seconds| u64::try_from(seconds).ok())
-            .filter(|seconds| limits::FUNCTION_TIMEOUT_SECONDS.contains(seconds))
+            .filter(|seconds| (1..=most).contains(seconds))
             .map(Duration::from_secs)
-            .ok_or_else(|| "expected whole seconds from 1 to 900".to_owned())
+            .ok_or_else(|| format!("expected whole seconds from 1 to {most}"))
     };
     let lambda = reader.read(env::AWS_LAMBDA_FUNCTION_TIMEOUT, seconds);
     let ttl = reader.read(env::FUNCTION_TTL, timeout);
-    ttl.or(lambda).unwrap_or(limits::DEFAULT_FUNCTION_TIMEOUT)
+    ttl.or(lambda).unwrap_or(compat.defaults().function_timeout)
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {
@@ -299,25 +372,25 @@ fn timeout(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-fn function(reader: &mut Reader<'_>) -> Function {
+fn function(reader: &mut Reader<'_>, defaults: &Defaults) -> Function {
     let parse_name = |text: &str| FunctionName::parse(text).map_err(|error| error.to_string());
     let parse_version = |text: &str| FunctionVersion::parse(text).map_err(|error| error.to_string());
     let name = reader
         .first(&[env::AWS_LAMBDA_FUNCTION_NAME, env::K_SERVICE], parse_name)
-        .unwrap_or_else(|| FunctionName::parse("function").expect("the default name is legal"));
+        .unwrap_or_else(|| FunctionName::parse(defaults.function_name).expect("the default name is legal"));
     let region = reader
         .first(&[env::AWS_REGION, env::AWS_DEFAULT_REGION], word)
         .unwrap_or_else(|| "us-east-1".to_owned());
     let account = reader.read(env::AWS_ACCOUNT_ID, word);
     Function {
-        arn: FunctionArn::new(&region, account.as_deref().unwrap_or(arn::DEFAULT_ACCOUNT), name.clone()),
+        arn: FunctionArn::new(&region, account.as_deref().unwrap_or(defaults.account), name.clone()),
         name,
         version: reader
             .first(&[env::AWS_LAMBDA_FUNCTION_VERSION, env::K_REVISION], parse_version)
             .unwrap_or_else(FunctionVersion::latest),
         memory_size: reader
             .read(env::AWS_LAMBDA_FUNCTION_MEMORY_SIZE, |text| reader::number(text, 1..=1 << 30))
-            .map_or(128, |mb| u32::try_from(mb).unwrap_or(u32::MAX)),
+            .map_or(defaults.memory_size, |mb| u32::try_from(mb).unwrap_or(u32::MAX)),
         region,
         handler: String::new(),
     }
@@ -351,29 +424,55 @@ fn system_log(reader: &mut Reader<'_>) -> SystemLog {
     }
 }
 
-fn log_level(text: &str) -> Result<LevelFilter, String> {
-    text.parse().map_err(|_| "expected `off`, `error`, `warn`, `info`, `debug` or `trace`".to_owned())
+/// The command line's, else the variable's. The emulator's variable is also many a function's, so no value of it is wrong.
+fn log_level(reader: &mut Reader<'_>, compat: Compat, given: Option<LevelFilter>) -> LevelFilter {
+    let own = reader.read(env::TM_LOG, cli::log_level);
+    let emulators = reader
+        .raw(env::LOG_LEVEL)
+        .filter(|_| compat.is_emulator())
+        .and_then(|value| cli::log_level(value.to_str()?).ok());
+    given.or(own).or(emulators).unwrap_or(LevelFilter::WARN)
 }
 
-fn launch(reader: &Reader<'_>, command: Vec<OsString>, deployment: Vec<(OsString, OsString)>) -> Launch {
+fn launch(
+    reader: &Reader<'_>,
+    compat: Compat,
+    command: Vec<OsString>,
+    deployment: Vec<(OsString, OsString)>,
+) -> Launch {
     // Absolute, as the runtime is started in another directory.
     let path = |name| reader.path(name).map(|path| std::path::absolute(&path).unwrap_or(path));
     let task_root = path(env::LAMBDA_TASK_ROOT);
     // The emulator's rule: of two or more words the last one is the handler, and still an argument.
     let last_word = command.get(1..).and_then(<[OsString]>::last).cloned();
+    let handler = reader.raw(env::HANDLER).or_else(|| reader.raw(env::AWS_LAMBDA_FUNCTION_HANDLER));
     Launch {
         task_root_given: task_root.is_some(),
         task_root: task_root.unwrap_or_else(|| PathBuf::from("/var/task")),
         runtime_dir: path(env::LAMBDA_RUNTIME_DIR).unwrap_or_else(|| PathBuf::from("/var/runtime")),
-        handler: reader.raw(env::HANDLER).map(OsString::from).or(last_word).unwrap_or_default(),
+        handler: handler.map(OsString::from).or(last_word).unwrap_or_default(),
         command,
         deployment,
+        compat,
+    }
+}
+
+// === impl Start ===
+
+impl From<Vec<OsString>> for Start {
+    fn from(command: Vec<OsString>) -> Self {
+        Self { command, ..Self::default() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read_as(compat: Compat, variables: &[(&str, &str)]) -> Config {
+        let variables = variables.iter().map(|(k, v)| (k.into(), v.into()));
+        Config::read(variables, Start { compat, ..Start::default() }).unwrap()
+    }
 
     fn read(variables: &[(&str, &str)]) -> Result<Config, Mistakes> {
         Config::read(variables.iter().map(|(k, v)| (k.into(), v.into())), Vec::new())
@@ -384,13 +483,65 @@ mod tests {
         let config = read(&[]).unwrap();
         assert_eq!(config.front.address.to_string(), "0.0.0.0:8080");
         assert_eq!(config.front.max_event_bytes, 6_291_456);
-        assert_eq!((config.workers, config.queue_length, config.shared_api_port), (4, 100, None));
+        assert_eq!((config.workers, config.queue_length, config.shared_api), (4, 100, None));
         assert_eq!(config.function_timeout, Duration::from_secs(300));
         assert_eq!(
             config.function.arn.to_string(),
             "arn:aws:lambda:us-east-1:123456789012:function:function"
         );
         assert_eq!(config.function.version.as_str(), "$LATEST");
+    }
+
+    #[test]
+    fn the_emulators_defaults() {
+        let config = read_as(Compat::Emulator, &[]);
+        assert_eq!(
+            config.function.arn.to_string(),
+            "arn:aws:lambda:us-east-1:012345678912:function:test_function"
+        );
+        assert_eq!((config.function.memory_size, config.workers), (3008, 1));
+        assert_eq!(config.function_timeout, Duration::from_secs(300));
+        assert_eq!((config.shared_api, config.metrics_port), (None, None));
+        let set = [("AWS_LAMBDA_FUNCTION_TIMEOUT", "3600"), ("LOG_LEVEL", "warning"), ("INVOKER_COUNT", "2")];
+        let config = read_as(Compat::Emulator, &set);
+        assert_eq!((config.function_timeout, config.workers), (Duration::from_secs(3600), 2));
+        let level = |text| read_as(Compat::Emulator, &[("LOG_LEVEL", text)]).log_level;
+        assert_eq!((level("debug"), level("a function's own")), (LevelFilter::DEBUG, LevelFilter::WARN));
+        assert_eq!(read(&[("LOG_LEVEL", "debug")]).unwrap().log_level, LevelFilter::WARN);
+    }
+
+    #[test]
+    fn the_defaults_of_aws_custom_runtime() {
+        let config = read_as(Compat::CustomRuntime, &[]);
+        assert_eq!((config.front.max_event_bytes, config.workers, config.queue_length), (5_000_000, 4, 100));
+        assert_eq!((config.function_timeout, config.metrics_port), (Duration::from_secs(10), Some(9092)));
+        let address = ([127, 0, 0, 1], 80).into();
+        assert_eq!(config.shared_api, Some(SharedAddress { address, beside: true }));
+        let replies = |variables: &[(&str, &str)]| read_as(Compat::CustomRuntime, variables).front.replies;
+        let old = replies(&[("TYPE", "t"), ("SOURCE", "s"), ("SUBJECT", "u")]);
+        assert_eq!((old.event_type.as_str(), old.source.as_str()), ("t", "s"));
+        assert_eq!(old.subject.as_deref(), Some("u"));
+        assert_eq!(read(&[("TYPE", "t")]).unwrap().front.replies.event_type, "ce.klr.triggermesh.io");
+        let set = [("INTERNAL_API_PORT", "8088"), ("METRICS_PROMETHEUS_PORT", "0"), ("FUNCTION_TTL", "3s")];
+        let config = read_as(Compat::CustomRuntime, &set);
+        let address = ([127, 0, 0, 1], 8088).into();
+        assert_eq!(config.shared_api, Some(SharedAddress { address, beside: false }));
+        assert_eq!((config.metrics_port, config.function_timeout), (None, Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn the_command_line_beats_the_environment() {
+        let options = Options {
+            log_level: Some(LevelFilter::DEBUG),
+            front: Some(([127, 0, 0, 1], 8081).into()),
+            runtime_api: Some(([127, 0, 0, 1], 9001).into()),
+        };
+        let variables = [("PORT", "1"), ("INTERNAL_API_PORT", "2"), ("TM_LOG", "off")];
+        let variables = variables.iter().map(|(k, v)| (k.into(), v.into()));
+        let config = Config::read(variables, Start { options: options.clone(), ..Start::default() }).unwrap();
+        assert_eq!(Some(config.front.address), options.front);
+        assert_eq!(config.shared_api.map(|api| api.address), options.runtime_api);
+        assert_eq!(config.log_level, LevelFilter::DEBUG);
     }
 
     #[test]
@@ -441,9 +592,17 @@ mod tests {
 
     #[test]
     fn the_handler_is_the_last_of_several_words() {
-        let command = |words: &[&str]| Config::read([], words.iter().map(OsString::from).collect()).unwrap();
+        let command =
+            |words: &[&str]| Config::read([], words.iter().map(OsString::from).collect::<Vec<_>>()).unwrap();
         assert_eq!(command(&["python3"]).launch.handler, "");
         assert_eq!(command(&["python3", "-m", "app.handler"]).launch.handler, "app.handler");
+    }
+
+    #[test]
+    fn the_handler_has_a_name_of_the_emulators() {
+        let handler = |variables: &[(&str, &str)]| read(variables).unwrap().launch.handler;
+        assert_eq!(handler(&[("AWS_LAMBDA_FUNCTION_HANDLER", "a.b")]), "a.b");
+        assert_eq!(handler(&[("AWS_LAMBDA_FUNCTION_HANDLER", "a.b"), ("_HANDLER", "c.d")]), "c.d");
     }
 
     #[test]

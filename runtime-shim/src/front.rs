@@ -7,6 +7,7 @@
 //! Each answer carries `x-amzn-RequestId`. docs/http.md has the table of statuses.
 
 pub(crate) mod answer;
+mod custom_runtime;
 mod invoke_api;
 pub(crate) mod outgoing;
 mod route;
@@ -32,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, BodyError};
 use crate::codec::{Arrived, Codec, Refusal, Work, cloud_events};
-use crate::config::Config;
+use crate::config::{Compat, Config};
 use crate::invocation::{Answer, Context, Delivery, Event, Invocation, Outcome, Responder, Wishes};
 use crate::queue::Queue;
 use outgoing::Body;
@@ -139,7 +140,13 @@ impl Front {
         let trace = codec.said_trace(&context);
         let wishes = Wishes { stream: codec.streams(&self.config.front), log: false };
         let mut response = match self.call(Call { id, arrival, event, context, wishes }).await {
-            Ok(answer) => codec.answer(id, answer.outcome, self.config.strict).await,
+            Ok(answer) => {
+                let response = codec.answer(id, answer.outcome, self.config.strict).await;
+                match self.config.compat {
+                    Compat::CustomRuntime => custom_runtime::answer(response, self.config.front.format),
+                    _ => response,
+                }
+            }
             Err(Refused::Full) => codec.refuse(id, Refusal::Full),
             Err(Refused::Lost) => codec.refuse(id, Refusal::Lost),
         };

@@ -30,16 +30,26 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use cli::Cli;
-use config::Config;
+use config::{Compat, Config, Start};
 
 /// `EX_USAGE`: the command line or the environment is wrong.
 const EXIT_USAGE: u8 = 64;
 
-/// Runs the shim with `args`, which are what follows the program's name.
+/// Runs the shim with `args`, which are what follows the program's name. The name itself decides whose place the shim
+/// takes, where it is that of a program it knows.
 ///
 /// Exit codes: 0 after a drain, 1 when it could not serve or was told twice to stop, 64 for a wrong configuration.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    match Cli::parse(args) {
+    let program = std::env::args_os().next().unwrap_or_default();
+    let variable = std::env::var_os(tm_lambda::environment::TM_COMPAT);
+    let compat = match Compat::of(&program, variable.as_deref()) {
+        Ok(compat) => compat,
+        Err(text) => {
+            say(std::io::stderr(), &text);
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    match Cli::parse(args, compat) {
         Cli::Say(text) => {
             say(std::io::stdout(), &text);
             ExitCode::SUCCESS
@@ -48,12 +58,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             say(std::io::stderr(), &text);
             ExitCode::from(EXIT_USAGE)
         }
-        Cli::Run { command } => serve(command),
+        Cli::Run { command, options } => serve(Start { compat, command, options }),
     }
 }
 
-fn serve(command: Vec<OsString>) -> ExitCode {
-    let config = match Config::read(std::env::vars_os(), command) {
+fn serve(start: Start) -> ExitCode {
+    let config = match Config::read(std::env::vars_os(), start) {
         Ok(config) => config,
         Err(mistakes) => {
             say(std::io::stderr(), &mistakes.to_string());

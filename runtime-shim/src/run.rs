@@ -1,7 +1,7 @@
 //! The story from start to end: bind, first init, serve, drain, stop.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, SharedAddress};
 use crate::front::Front;
 use crate::logs::Sink;
 use crate::metrics::Metrics;
@@ -84,8 +84,8 @@ async fn serve(
     let queue = Arc::new(Queue::new(config.queue_length, config.function_timeout, Arc::clone(&metrics)));
     let launcher = Launcher::new(config.launch.clone(), &config.function, children);
     let tasks = Tasks::new();
-    let api = match config.shared_api_port {
-        Some(port) => Some(shared_api(port, &tasks).await?),
+    let api = match config.shared_api {
+        Some(address) => shared_api(address, &tasks).await?,
         None => None,
     };
     if let Some(port) = config.metrics_port {
@@ -117,10 +117,17 @@ async fn serve(
     result
 }
 
-/// One Runtime API for all workers, at the port that was asked for.
-async fn shared_api(port: u16, tasks: &Tasks) -> Result<Arc<SharedApi>, RunError> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    SharedApi::serve(address, tasks).await.map_err(|source| RunError::Listen { address, source })
+/// One Runtime API for all workers, at the address that was asked for. One that nobody asked for need not be there.
+async fn shared_api(shared: SharedAddress, tasks: &Tasks) -> Result<Option<Arc<SharedApi>>, RunError> {
+    let SharedAddress { address, beside } = shared;
+    match SharedApi::serve(shared, tasks).await {
+        Ok(api) => Ok(Some(api)),
+        Err(error) if beside => {
+            tracing::info!(%address, %error, "no Runtime API at the usual port");
+            Ok(None)
+        }
+        Err(source) => Err(RunError::Listen { address, source }),
+    }
 }
 
 /// Accepts requests until the signal, then finishes those that are there.

@@ -67,6 +67,7 @@ variables! {
     TM_TRUSTED_PROXIES = "TM_TRUSTED_PROXIES", Shim, "`1`", "Proxies in front that add to `X-Forwarded-For`: the caller's address is the entry that the outermost of them wrote. `0` takes the connection's";
     TM_INVOKE_MODE = "TM_INVOKE_MODE", Shim, "`BUFFERED`", "Answers of HTTP callers: `BUFFERED` sends them whole, `RESPONSE_STREAM` passes on what a streaming runtime sends while it sends it. The Invoke API has a call for each";
     TM_INVOKE_API = "TM_INVOKE_API", Shim, "`on`", "The Lambda Invoke API on the HTTP port: `on` answers for the function's own name, ARN and `function`, `any-name` whatever the name, `off` gives its paths to the function";
+    TM_COMPAT = "TM_COMPAT", Shim, "by the program's name", "Whose place the shim takes, with the defaults below: `aws-lambda-rie`, `aws-custom-runtime` or `none`";
     TM_STRICT = "TM_STRICT", Shim, "`false`", "`true` follows AWS also where it hides something: docs/lambda-compatibility.md lists where";
     TM_QUEUE_LENGTH = "TM_QUEUE_LENGTH", Shim, "`100`", "Most requests and asynchronous events that wait for a worker; more are answered 429";
     TM_INIT_TIMEOUT = "TM_INIT_TIMEOUT", Shim, "`10s`", "Longest time from a runtime's start to its first `next`";
@@ -78,6 +79,8 @@ variables! {
     K_REVISION = "K_REVISION", Both, "-", "Set by Knative; the function's version where `AWS_LAMBDA_FUNCTION_VERSION` is not set";
     AWS_ACCOUNT_ID = "AWS_ACCOUNT_ID", Both, "`123456789012`", "Account in the function's ARN";
     HANDLER = "_HANDLER", Both, "the last of two or more command arguments, else empty", "The handler, as the runtime understands it";
+    AWS_LAMBDA_FUNCTION_HANDLER = "AWS_LAMBDA_FUNCTION_HANDLER", Both, "-", "aws-lambda-rie's name of `_HANDLER`, used where that is not set";
+    LOG_LEVEL = "LOG_LEVEL", Both, "-", "In the place of aws-lambda-rie: `TM_LOG`, where that is not set and this is a level";
     LAMBDA_TASK_ROOT = "LAMBDA_TASK_ROOT", Both, "`/var/task`", "Where the function's code is; the runtime's working directory";
     LAMBDA_RUNTIME_DIR = "LAMBDA_RUNTIME_DIR", Both, "`/var/runtime`", "Where the runtime client is";
     AWS_LAMBDA_FUNCTION_NAME = "AWS_LAMBDA_FUNCTION_NAME", Both, "`K_SERVICE`, else `function`", "The function's name";

@@ -65,11 +65,12 @@ impl FunctionError {
 
     /// LC-15: the function timeout passed.
     pub fn timed_out(id: RequestId, timeout: std::time::Duration) -> Self {
-        Self::with_id(
-            error_type::TIMED_OUT,
-            id,
-            &format!("Task timed out after {} seconds", seconds(timeout)),
-        )
+        Self::with_id(error_type::TIMED_OUT, id, &Self::timed_out_text(timeout))
+    }
+
+    /// The words of a timeout; all that AWS's emulator answers.
+    pub fn timed_out_text(timeout: std::time::Duration) -> String {
+        format!("Task timed out after {} seconds", seconds(timeout))
     }
 
     /// EN-21: there is no usable bootstrap.

@@ -21,7 +21,7 @@ use tm_lambda::{RequestId, TraceId, headers};
 use super::outgoing::Body;
 use super::{Call, Front, Refused, Unread};
 use crate::config::InvokeApi;
-use crate::invocation::{Context, Event, More, Wishes};
+use crate::invocation::{Context, Event, More, Outcome, Wishes};
 use answer::Head;
 
 /// What a caller wants, as far as the head of its request says.
@@ -105,7 +105,12 @@ async fn run(
     let answer = front.call(call).await?;
     match operation {
         Operation::InvokeWithResponseStream => answer::stream(head, answer, front.config.strict),
-        _ => answer::whole(head, answer),
+        _ => match answer.outcome {
+            Outcome::TimedOut(_) if front.config.compat.is_emulator() => {
+                Ok(answer::timed_out_text(head, front.config.function_timeout))
+            }
+            _ => answer::whole(head, answer),
+        },
     }
 }
 

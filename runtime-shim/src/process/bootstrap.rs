@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::StartError;
-use crate::config::Launch;
+use crate::config::{Compat, Launch};
 
 /// A program with its arguments and working directory.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(crate) fn find(launch: &Launch) -> Result<Entrypoint, StartError> {
     let candidates = candidates(launch);
     let mut unusable = None;
     for candidate in &candidates {
-        match usable(candidate) {
+        match usable(candidate, launch.compat) {
             Ok(()) => {
                 let directory = directory(launch)?;
                 return Ok(Entrypoint { program: candidate.into(), args: Vec::new(), directory });
@@ -64,7 +64,7 @@ fn candidates(launch: &Launch) -> Vec<PathBuf> {
 }
 
 /// EN-21: a regular file (or a link to one) that somebody may execute. `Err(None)` when there is simply nothing.
-fn usable(path: &Path) -> Result<(), Option<String>> {
+fn usable(path: &Path, compat: Compat) -> Result<(), Option<String>> {
     let shown = path.display();
     match std::fs::metadata(path) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -75,7 +75,10 @@ fn usable(path: &Path) -> Result<(), Option<String>> {
         Ok(metadata) if metadata.permissions().mode() & 0o111 == 0 => {
             Err(Some(format!("fork/exec {shown}: permission denied")))
         }
-        Ok(_) if is_script_of_nobody(path) => Err(Some(format!("fork/exec {shown}: exec format error"))),
+        // aws-custom-runtime starts bootstraps through a shell, which takes such a file for a script of its own.
+        Ok(_) if !compat.is_custom_runtime() && is_script_of_nobody(path) => {
+            Err(Some(format!("fork/exec {shown}: exec format error")))
+        }
         Ok(_) => Ok(()),
     }
 }
@@ -122,7 +125,7 @@ mod tests {
 
     fn launch(variables: &[(&str, &str)], command: &[&str]) -> Launch {
         let variables = variables.iter().map(|(k, v)| (k.into(), v.into()));
-        Config::read(variables, command.iter().map(OsString::from).collect()).unwrap().launch
+        Config::read(variables, command.iter().map(OsString::from).collect::<Vec<_>>()).unwrap().launch
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 
 use jiff::Timestamp;
 use tm_lambda::environment::{self as env, Kind};
 use uuid::Uuid;
 
-use crate::config::{Function, Launch};
+use crate::config::{Compat, Function, Launch};
 
 /// Lambda's own search path; the odd `/usr/bin/:` is AWS's.
 const DEFAULT_PATH: &str = "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin";
@@ -17,7 +18,7 @@ type Variables = BTreeMap<OsString, OsString>;
 /// Everything that does not differ between workers.
 pub(crate) fn of(launch: &Launch, function: &Function) -> Vec<(OsString, OsString)> {
     let mut variables: Variables =
-        launch.deployment.iter().filter(|(name, _)| passes(name)).cloned().collect();
+        launch.deployment.iter().filter(|(name, _)| passes(name, launch.compat)).cloned().collect();
     identity(&mut variables, function);
     places(&mut variables, launch);
     default(&mut variables, env::AWS_XRAY_CONTEXT_MISSING, "LOG_ERROR");
@@ -27,9 +28,15 @@ pub(crate) fn of(launch: &Launch, function: &Function) -> Vec<(OsString, OsStrin
 }
 
 /// Neither the shim's own business nor something that the function must not have.
-fn passes(name: &OsStr) -> bool {
+fn passes(name: &OsStr, compat: Compat) -> bool {
     let row = env::TABLE.iter().find(|row| OsStr::new(row.name) == name);
-    row.is_none_or(|row| row.kind == Kind::Both)
+    row.is_none_or(|row| row.kind == Kind::Both) && !(compat.is_emulator() && is_private(name))
+}
+
+/// EN-15: the emulator keeps names that begin with `_` from functions, but for these.
+fn is_private(name: &OsStr) -> bool {
+    let kept = [env::HANDLER, "_AWS_XRAY_DAEMON_ADDRESS", "_AWS_XRAY_DAEMON_PORT"];
+    name.as_bytes().starts_with(b"_") && !kept.iter().any(|kept| OsStr::new(kept) == name)
 }
 
 /// Who the function is. The configuration has already put the deployment's values first.
@@ -82,7 +89,7 @@ fn default(variables: &mut Variables, name: &str, value: impl AsRef<OsStr>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, Start};
 
     fn of_deployment(deployment: &[(&str, &str)]) -> BTreeMap<String, String> {
         let variables = deployment.iter().map(|(k, v)| (k.into(), v.into()));
@@ -149,6 +156,18 @@ mod tests {
             ("SECRET", "a=b=$c"),
         ] {
             assert_eq!(variables.get(name).map(String::as_str), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_emulator_keeps_private_names() {
+        let deployment = ["_MINE", "_AWS_XRAY_DAEMON_PORT", "_HANDLER"].map(|name| (name.into(), "7".into()));
+        for (compat, mine) in [(Compat::None, true), (Compat::Emulator, false)] {
+            let config = Config::read(deployment.clone(), Start { compat, ..Start::default() }).unwrap();
+            let names: Vec<OsString> =
+                of(&config.launch, &config.function).into_iter().map(|(name, _)| name).collect();
+            assert_eq!(names.contains(&"_MINE".into()), mine, "{compat:?}");
+            assert!(names.contains(&"_AWS_XRAY_DAEMON_PORT".into()) && names.contains(&"_HANDLER".into()));
         }
     }
 

@@ -1,4 +1,5 @@
-//! One Runtime API port for all workers (`INTERNAL_API_PORT`), for images that hard-code it.
+//! One Runtime API port for all workers (`INTERNAL_API_PORT`), for images that hard-code it: instead of the workers' own, or
+//! beside them where nobody asked for it and an image may still expect it.
 //!
 //! Which worker calls is seen from the connection: the kernel knows whose socket its other end is. That is looked up once
 //! per connection, in `/proc`. With one process there is nothing to look up.
@@ -21,12 +22,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{self, Body};
 use super::link::Link;
+use crate::config::SharedAddress;
 use crate::process::procfs;
 
 /// The shared listener and the processes behind it.
 #[derive(Debug)]
 pub(crate) struct SharedApi {
     address: SocketAddr,
+    beside: bool,
     /// By the leader of the process group.
     processes: Mutex<HashMap<i32, Process>>,
 }
@@ -51,10 +54,11 @@ const RETRY_PAUSE: Duration = Duration::from_millis(5);
 // === impl SharedApi ===
 
 impl SharedApi {
-    /// Binds `address` and serves it on `tasks`.
-    pub(crate) async fn serve(address: SocketAddr, tasks: &Tasks) -> io::Result<Arc<Self>> {
+    /// Binds the address and serves it on `tasks`.
+    pub(crate) async fn serve(shared: SharedAddress, tasks: &Tasks) -> io::Result<Arc<Self>> {
+        let SharedAddress { address, beside } = shared;
         let listener = TcpListener::bind(address).await?;
-        let api = Arc::new(Self { address: listener.local_addr()?, processes: Mutex::default() });
+        let api = Arc::new(Self { address: listener.local_addr()?, beside, processes: Mutex::default() });
         let served = Arc::clone(&api);
         let service = move |peer: &Peer| {
             let (api, peer, link) = (Arc::clone(&served), *peer, Arc::new(OnceCell::new()));
@@ -68,9 +72,9 @@ impl SharedApi {
         Ok(api)
     }
 
-    /// Where it listens.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    /// Where it listens, if workers are to be told so.
+    pub(crate) fn told(&self) -> Option<SocketAddr> {
+        (!self.beside).then_some(self.address)
     }
 
     /// Enters the process group of `leader`, which serves worker `index`.

@@ -68,8 +68,8 @@ impl Environment {
     pub(crate) async fn start(index: usize, shared: &Shared, output: Output) -> Result<Self, StartError> {
         let (session, link) = Session::new(Arc::clone(&shared.config.function));
         let (tasks, api) = (Tasks::new(), CancellationToken::new());
-        let address = match &shared.api {
-            Some(api) => api.address(),
+        let address = match shared.api.as_ref().and_then(|api| api.told()) {
+            Some(address) => address,
             None => runtime_api::serve_own(link.clone(), &tasks, api.clone()).await.map_err(|error| {
                 StartError::Sandbox(format!("failed to bind a Runtime API port: {error}"))
             })?,

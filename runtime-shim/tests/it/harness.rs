@@ -20,6 +20,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Puts a small client of the Runtime API ahead of a runtime in Python.
 const PRELUDE: &str = include_str!("prelude.py");
 
+/// Switches the loopback interface on (`SIOCSIFFLAGS`, up and running) and becomes another program.
+const LOOPBACK: &str = "\
+import fcntl, os, socket, struct, sys
+fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sh', b'lo', 0x41))
+os.execv(sys.argv[1], sys.argv[1:])
+";
+
 /// A runtime that does what each event says.
 pub(crate) const ACTOR: &str = include_str!("actor.py");
 
@@ -42,8 +49,20 @@ impl Setup {
     /// A shim whose task root is an empty folder.
     pub(crate) fn empty() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        Self::of(Path::new(env!("CARGO_BIN_EXE_runtime-shim")), folder)
+    }
+
+    /// The same, where the shim has another name.
+    pub(crate) fn named(name: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join(name);
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_runtime-shim"), &program).unwrap();
+        Self::of(&program, folder)
+    }
+
+    fn of(program: &Path, folder: TempDir) -> Self {
         fs::create_dir(folder.path().join("task")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_runtime-shim"));
+        let mut command = Command::new(program);
         command
             .env("PORT", "0")
             .env("TM_BIND_ADDRESS", "127.0.0.1")
@@ -61,7 +80,17 @@ impl Setup {
 
     /// A shim whose bootstrap is this Python program, behind the prelude.
     pub(crate) fn python(program: &str) -> Self {
-        Self::empty().bootstrap(&format!("#!{} -S\n{PRELUDE}\n{program}", python().display()))
+        Self::empty().python_bootstrap(program)
+    }
+
+    /// Writes this Python program, behind the prelude, as the bootstrap.
+    pub(crate) fn python_bootstrap(self, program: &str) -> Self {
+        self.bootstrap(&format!("#!{} -S\n{PRELUDE}\n{program}", python().display()))
+    }
+
+    /// Writes the actor's program into a file.
+    pub(crate) fn actor_file(self, name: &str) -> Self {
+        self.file(name, &format!("{PRELUDE}\n{ACTOR}"), 0o644)
     }
 
     /// A shim whose runtime does what each event says.
@@ -89,6 +118,40 @@ impl Setup {
         self
     }
 
+    /// Starts the shim in this folder of its own, as an image's `WORKDIR`.
+    pub(crate) fn dir(mut self, name: &str) -> Self {
+        self.command.current_dir(self.folder.path().join(name));
+        self
+    }
+
+    /// Takes a variable back.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
+    /// Has this command start the shim instead. The shim is its last word where `append` says so.
+    pub(crate) fn through(mut self, words: &[&str], append: bool) -> Self {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
+        if append {
+            command.arg(self.command.get_program()).args(self.command.get_args());
+        }
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        if let Some(folder) = self.command.get_current_dir() {
+            command.current_dir(folder);
+        }
+        let file = |name| File::create(self.folder.path().join(name)).unwrap();
+        command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
+        self.command = command;
+        self
+    }
+
     /// Adds a command-line word.
     pub(crate) fn arg(mut self, word: &str) -> Self {
         self.command.arg(word);
@@ -102,17 +165,14 @@ impl Setup {
     }
 
     /// Runs the shim as PID 1 of a namespace of its own.
-    pub(crate) fn in_pid_namespace(mut self) -> Self {
-        let mut command = Command::new("unshare");
-        command.args(["--pid", "--fork", "--mount-proc"]).arg(self.command.get_program());
-        command.args(self.command.get_args());
-        for (name, value) in self.command.get_envs().filter_map(|(name, value)| Some((name, value?))) {
-            command.env(name, value);
-        }
-        let file = |name| File::create(self.folder.path().join(name)).unwrap();
-        command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
-        self.command = command;
-        self
+    pub(crate) fn in_pid_namespace(self) -> Self {
+        self.through(&["unshare", "--pid", "--fork", "--mount-proc"], true)
+    }
+
+    /// Runs the shim in a network of its own, where every port is free and nobody else is.
+    pub(crate) fn in_network_namespace(self) -> Self {
+        let python = python().to_str().unwrap();
+        self.through(&["unshare", "--net", python, "-S", "-c", LOOPBACK], true)
     }
 
     /// The folder's path.

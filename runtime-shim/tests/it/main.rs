@@ -5,6 +5,7 @@
 
 mod cloud_events;
 mod contract;
+mod drop_in;
 mod extensions;
 mod failures;
 mod harness;

@@ -1,5 +1,7 @@
 //! Answers of the Invoke API (7.2, 7.4, 7.6).
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -46,6 +48,14 @@ pub(super) fn whole(head: &Head<'_>, answer: Answer) -> Result<Response<Body>, I
         fields.insert(headers::AMZ_LOG_RESULT, log);
     }
     Ok(response)
+}
+
+/// A timeout as AWS's emulator tells of it: scripts wait for this text (7.7). That the function failed is said, too.
+pub(super) fn timed_out_text(head: &Head<'_>, timeout: Duration) -> Response<Body> {
+    let text = FunctionError::timed_out_text(timeout);
+    let mut response = head.with(StatusCode::OK, headers::TEXT, text.into());
+    response.headers_mut().insert(headers::AMZ_FUNCTION_ERROR, UNHANDLED);
+    response
 }
 
 /// 200 with an event stream (7.6).
