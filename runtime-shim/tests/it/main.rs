@@ -3,6 +3,7 @@
 //! Tests take free ports and temporary folders, run side by side, and wait for conditions.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod bash_curl;
 mod cloud_events;
 mod contract;
 mod drop_in;
@@ -20,6 +21,7 @@ mod metrics;
 mod official_boto3;
 mod official_cloudevents;
 mod official_go;
+mod official_java;
 mod official_node;
 mod official_python;
 mod official_rust;
