@@ -158,6 +158,12 @@ impl Setup {
         self
     }
 
+    /// Sends the function's output there.
+    pub(crate) fn stdout(mut self, to: impl Into<Stdio>) -> Self {
+        self.command.stdout(to);
+        self
+    }
+
     /// Throws the function's output away.
     pub(crate) fn quiet(mut self) -> Self {
         self.command.stdout(Stdio::null());

@@ -72,6 +72,45 @@ fn lengths_that_differ_smuggle_nothing() {
     assert_well(&shim);
 }
 
+/// A length or a coding that a proxy might read in another way than we do: refused, or one request and nothing behind it.
+#[test]
+fn odd_framing_smuggles_nothing() {
+    let shim = Setup::actor().env("INVOKER_COUNT", "1").start();
+    let inner = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n\"smuggle\"";
+    for framing in [
+        "Transfer-Encoding : chunked",
+        "Transfer-Encoding: xchunked",
+        "Transfer-Encoding: chunked, identity",
+        "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked, x",
+        "X: y\r\n Transfer-Encoding: chunked",
+        "Content-Length: +5",
+        "Content-Length: 5, 6",
+        "Content-Length: 0x5",
+        "Content-Length: 5\r\nContent-Length: 0",
+        "Content-Length: 99999999999999999999",
+    ] {
+        let request = format!("POST / HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n0\r\n\r\n{inner}");
+        let answer = raw(&shim, request.as_bytes());
+        assert!(!answer.contains("smuggle"), "{framing}: {answer}");
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{framing}: {answer}");
+        assert_well(&shim);
+    }
+    shim.wait_log("REPORT", 20);
+    assert_eq!(shim.stdout().matches("\nSTART").count(), 20, "only the two calls behind each ran");
+}
+
+/// Who has sent all and then closes its sending side has left, as far as HTTP/1.1 servers can tell: the invoke runs on.
+#[test]
+fn half_closed_callers_cancel_nothing() {
+    let shim = Setup::actor().env("INVOKER_COUNT", "1").start();
+    let mut stream = http::connect(shim.port());
+    stream.write_all((http::head("POST", "/", "Content-Length: 1\r\n") + "7").as_bytes()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let log = shim.wait_log("REPORT", 1);
+    assert!(!log.contains("Status:"), "{log}");
+    assert_well(&shim);
+}
+
 #[test]
 fn pipelined_requests_are_answered_in_order() {
     let shim = Setup::actor().start();

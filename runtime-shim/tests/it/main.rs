@@ -11,6 +11,7 @@ mod extensions;
 mod failures;
 mod harness;
 mod hostile;
+mod hostile_runtime;
 mod http;
 mod http_events;
 mod invoke_api;
