@@ -312,3 +312,20 @@ fn strict_follows_aws_in_small_things() {
         (Some("mine"), None)
     );
 }
+
+/// HT-55: with next to no headers, and invoking the function like anything else.
+#[test]
+fn health_checks_of_load_balancers() {
+    for (format, fields) in [("alb", "headers"), ("alb-multi-value", "multiValueHeaders")] {
+        let shim = start(format);
+        let answer = http::request(shim.port(), "GET", "/up", "User-Agent: ELB-HealthChecker/2.0\r\n");
+        let event = answer.json();
+        assert_eq!((&event["httpMethod"], &event["path"]), (&json!("GET"), &json!("/up")));
+        assert_eq!((&event["body"], &event["isBase64Encoded"]), (&json!(""), &json!(false)));
+        let agent = json!("ELB-HealthChecker/2.0");
+        let expected = if format == "alb" { agent } else { json!([agent]) };
+        assert_eq!(event[fields]["user-agent"], expected, "{event}");
+        let failed = http::send(shim.port(), "/up", "User-Agent: ELB-HealthChecker/2.0\r\n", b"raise");
+        assert_eq!(failed.status, 502, "a function that fails is not well");
+    }
+}

@@ -223,3 +223,27 @@ fn can_unshare() -> bool {
     }
     can
 }
+
+/// LC-08: AWS freezes environments between invokes, and machines of other people's are frozen, too.
+#[test]
+fn frozen_between_invokes() {
+    let shim = Setup::actor().env("INVOKER_COUNT", "1").start();
+    let pid = shim.invoke(&act("who", &[])).json()["pid"].as_i64().unwrap();
+    let runtime = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+    let both = [runtime, nix::unistd::Pid::from_raw(shim.pid())];
+    let stopped = |pid: nix::unistd::Pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" T"))
+    };
+    for pid in both {
+        nix::sys::signal::kill(pid, Signal::SIGSTOP).unwrap();
+        wait_for("the freeze", || stopped(pid).then_some(()));
+    }
+    let waiting = shim.invoke_later(&act("who", &[]));
+    // The runtime last: the shim hands the event over to a process that does not run.
+    for pid in both.into_iter().rev() {
+        nix::sys::signal::kill(pid, Signal::SIGCONT).unwrap();
+    }
+    assert_eq!(waiting.join().unwrap().json()["pid"], pid, "the same process goes on");
+    assert!(!shim.stdout().contains("Status:"), "{}", shim.stdout());
+}

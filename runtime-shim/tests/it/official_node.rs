@@ -293,3 +293,24 @@ fn console_lines_have_time_id_and_level() {
     let log = shim.wait_log("REPORT", 1);
     assert!(log.contains(&format!("Z\t{id}\tWARN\ttwo\rlines {{ a: 1 }}\nEND")), "{log}");
 }
+
+/// EN-12: where `require` looks besides the function's own folder.
+#[test]
+fn modules_are_where_managed_images_have_them() {
+    if !has("node") {
+        return;
+    }
+    let app = "exports.handler = async () => [process.versions.node.split('.')[0], process.env.NODE_PATH.split(':')];";
+    let runtime = tools::repository("build-tasks/runtimes/node");
+    let shim = setup("paths.handler")
+        .file("task/paths.js", app, 0o644)
+        .env("LAMBDA_RUNTIME_DIR", runtime.to_str().unwrap())
+        .start();
+    let answer = shim.invoke("1").json();
+    let folders: Vec<&str> = answer[1].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let major = answer[0].as_str().unwrap();
+    let runtime_modules = format!("{}/node_modules", runtime.display());
+    let layers = format!("/opt/nodejs/node{major}/node_modules");
+    assert_eq!(folders[..3], [&layers, "/opt/nodejs/node_modules", &runtime_modules]);
+    assert!(folders[3].ends_with("/task"), "{folders:?}");
+}

@@ -117,3 +117,12 @@ fn what_is_not_json_arrives_as_bytes() {
     let shim = start("app.handler", app);
     assert_eq!(shim.invoke("plain words").json(), json!(["bytes", 11]));
 }
+
+/// EN-12: the packages of layers, and of the client, behind the function's own.
+#[test]
+fn packages_are_where_managed_images_have_them() {
+    let app = "import os, sys\n\ndef handler(event, context):\n    return [os.environ['PYTHONPATH'], sys.path.index('/opt/python')]\n";
+    let shim = start("app.handler", app);
+    let answer = shim.invoke("1").json();
+    assert_eq!(answer[0], format!("/opt/python:{}", runtime().display()));
+}
