@@ -36,8 +36,8 @@ pub(crate) struct Config {
     pub(crate) shared_api: Option<SharedAddress>,
     /// Whose place the shim takes.
     pub(crate) compat: Compat,
-    /// Most bootstrap processes.
-    pub(crate) workers: usize,
+    /// Most bootstrap processes, where the deployment says so.
+    workers: Option<usize>,
     /// Most requests that wait.
     pub(crate) queue_length: usize,
     /// Time of one invoke, from arrival.
@@ -168,6 +168,8 @@ pub(crate) struct Launch {
     pub(crate) task_root_given: bool,
     /// `LAMBDA_RUNTIME_DIR`.
     pub(crate) runtime_dir: PathBuf,
+    /// Where external extensions are.
+    pub(crate) extensions_dir: PathBuf,
     /// `_HANDLER`.
     pub(crate) handler: OsString,
     /// The deployment's own variables.
@@ -178,6 +180,10 @@ pub(crate) struct Launch {
 
 /// The longest function timeout: longer ones are mistakes of a unit.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Extensions, and the web servers that adapters among them stand in front of, mostly listen on fixed ports, of which a
+/// container has one each.
+const WORKERS_WITH_EXTENSIONS: usize = 1;
 
 // === impl Config ===
 
@@ -199,9 +205,7 @@ impl Config {
             front: front(&mut reader, &function, strict, compat, options.front),
             shared_api: shared_api(&mut reader, &defaults, options.runtime_api),
             compat,
-            workers: reader
-                .read(env::INVOKER_COUNT, |text| reader::number(text, 1..=1000))
-                .unwrap_or(defaults.workers),
+            workers: reader.read(env::INVOKER_COUNT, |text| reader::number(text, 1..=1000)),
             queue_length: reader
                 .read(env::TM_QUEUE_LENGTH, |text| reader::number(text, 1..=100_000))
                 .unwrap_or(100),
@@ -222,6 +226,12 @@ impl Config {
             launch,
         };
         reader.finish(config)
+    }
+
+    /// Most bootstrap processes, of an image with external extensions or without.
+    pub(crate) fn workers(&self, extensions: bool) -> usize {
+        let default = if extensions { WORKERS_WITH_EXTENSIONS } else { self.compat.defaults().workers };
+        self.workers.unwrap_or(default)
     }
 }
 
@@ -450,6 +460,7 @@ fn launch(
         task_root_given: task_root.is_some(),
         task_root: task_root.unwrap_or_else(|| PathBuf::from("/var/task")),
         runtime_dir: path(env::LAMBDA_RUNTIME_DIR).unwrap_or_else(|| PathBuf::from("/var/runtime")),
+        extensions_dir: path(env::TM_EXTENSIONS_DIR).unwrap_or_else(|| PathBuf::from("/opt/extensions")),
         handler: handler.map(OsString::from).or(last_word).unwrap_or_default(),
         command,
         deployment,
@@ -483,7 +494,8 @@ mod tests {
         let config = read(&[]).unwrap();
         assert_eq!(config.front.address.to_string(), "0.0.0.0:8080");
         assert_eq!(config.front.max_event_bytes, 6_291_456);
-        assert_eq!((config.workers, config.queue_length, config.shared_api), (4, 100, None));
+        assert_eq!((config.workers(false), config.queue_length, config.shared_api), (4, 100, None));
+        assert_eq!(config.workers(true), 1);
         assert_eq!(config.function_timeout, Duration::from_secs(300));
         assert_eq!(
             config.function.arn.to_string(),
@@ -499,12 +511,12 @@ mod tests {
             config.function.arn.to_string(),
             "arn:aws:lambda:us-east-1:012345678912:function:test_function"
         );
-        assert_eq!((config.function.memory_size, config.workers), (3008, 1));
+        assert_eq!((config.function.memory_size, config.workers(false)), (3008, 1));
         assert_eq!(config.function_timeout, Duration::from_secs(300));
         assert_eq!((config.shared_api, config.metrics_port), (None, None));
         let set = [("AWS_LAMBDA_FUNCTION_TIMEOUT", "3600"), ("LOG_LEVEL", "warning"), ("INVOKER_COUNT", "2")];
         let config = read_as(Compat::Emulator, &set);
-        assert_eq!((config.function_timeout, config.workers), (Duration::from_secs(3600), 2));
+        assert_eq!((config.function_timeout, config.workers(true)), (Duration::from_secs(3600), 2));
         let level = |text| read_as(Compat::Emulator, &[("LOG_LEVEL", text)]).log_level;
         assert_eq!((level("debug"), level("a function's own")), (LevelFilter::DEBUG, LevelFilter::WARN));
         assert_eq!(read(&[("LOG_LEVEL", "debug")]).unwrap().log_level, LevelFilter::WARN);
@@ -513,7 +525,10 @@ mod tests {
     #[test]
     fn the_defaults_of_aws_custom_runtime() {
         let config = read_as(Compat::CustomRuntime, &[]);
-        assert_eq!((config.front.max_event_bytes, config.workers, config.queue_length), (5_000_000, 4, 100));
+        assert_eq!(
+            (config.front.max_event_bytes, config.workers(false), config.queue_length),
+            (5_000_000, 4, 100)
+        );
         assert_eq!((config.function_timeout, config.metrics_port), (Duration::from_secs(10), Some(9092)));
         let address = ([127, 0, 0, 1], 80).into();
         assert_eq!(config.shared_api, Some(SharedAddress { address, beside: true }));
@@ -557,7 +572,7 @@ mod tests {
     fn old_forms_are_read() {
         let config =
             read(&[("INVOKER_COUNT", "0x2"), ("REQUEST_SIZE_LIMIT", "5"), ("FUNCTION_TTL", "10")]).unwrap();
-        assert_eq!((config.workers, config.front.max_event_bytes), (2, 5_000_000));
+        assert_eq!((config.workers(false), config.front.max_event_bytes), (2, 5_000_000));
         assert_eq!(config.function_timeout, Duration::from_secs(10));
         assert_eq!(read(&[("EXTERNAL_API_PORT", "9")]).unwrap().front.address.port(), 9);
         assert_eq!(read(&[("PORT", "")]).unwrap().front.address.port(), 8080, "empty is not set");

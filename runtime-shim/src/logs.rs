@@ -1,6 +1,6 @@
-//! What a worker says: its process's output and the platform's lines around it, as whole lines on the shim's stdout.
+//! What a worker says: its processes' output and the platform's lines around it, as whole lines on the shim's stdout.
 //!
-//! One [`Lane`] per process owns both pipes. The worker hands it the platform's lines, and the lane puts them where they
+//! One [`Lane`] per environment owns the pipes of its processes. The worker hands it the platform's lines, and the lane puts them where they
 //! belong: output that was written before a line was handed over comes before it (LG-02). Nothing is ever waited for by
 //! the worker without a limit, so a stuck stdout delays logs and the function that prints them, never deadlines.
 
@@ -11,13 +11,12 @@ mod sink;
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use tm_serve::Tasks;
-use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use output::{Output, Tail};
 use pipes::Pipes;
+pub(crate) use pipes::{Said, Speaker, Voice};
 pub(crate) use sink::Sink;
 
 /// The worker's end of a lane.
@@ -30,6 +29,8 @@ pub(crate) struct Lane {
 
 #[derive(Debug)]
 enum Command {
+    /// Listen to these processes, too.
+    Listen(Vec<Voice>),
     /// Write these lines now.
     Write(String),
     /// Write what the function has said so far, then these lines.
@@ -60,11 +61,16 @@ const CLOSE: Duration = Duration::from_millis(250);
 // === impl Lane ===
 
 impl Lane {
-    /// Starts a lane for a process's output.
-    pub(crate) fn start(pipes: [pipe::Receiver; 2], output: Output, tasks: &Tasks) -> Self {
+    /// Starts a lane; processes come later.
+    pub(crate) fn start(output: Output, tasks: &Tasks) -> Self {
         let (commands, command_rx) = mpsc::channel(COMMANDS);
-        tasks.spawn("log lane", run(Pipes::new(pipes), output, command_rx));
+        tasks.spawn("log lane", run(Pipes::new(), output, command_rx));
         Self { commands, settled: None }
+    }
+
+    /// Takes the output of processes that were just started.
+    pub(crate) fn listen(&self, voices: Vec<Voice>) {
+        self.send(Command::Listen(voices));
     }
 
     /// Puts lines ahead of everything that the function says from now on.
@@ -88,7 +94,7 @@ impl Lane {
         tokio::time::timeout(SETTLE, settled).await.ok()?.ok()?
     }
 
-    /// Ends the lane: the rest of the output, then these lines. The process must be dead.
+    /// Ends the lane: the rest of the output, then these lines. The processes must be dead.
     pub(crate) async fn close(self, lines: String, tail: Tail) -> Option<String> {
         let (written, closed) = oneshot::channel();
         self.send(Command::Close(Last { lines, tail, written }));
@@ -110,35 +116,36 @@ async fn run(mut pipes: Pipes, output: Output, mut commands: mpsc::Receiver<Comm
             biased;
             command = commands.recv() => command,
             chunk = pipes.chunk() => {
-                output.write(chunk).await;
+                output.said(chunk).await;
                 continue;
             }
         };
         match command {
+            Some(Command::Listen(voices)) => voices.into_iter().for_each(|voice| pipes.add(voice)),
             Some(Command::Write(lines)) => output.write(lines.into()).await,
             Some(Command::AfterOutput(Last { lines, tail, written })) => {
-                output.write(pipes.available()).await;
+                output.said(pipes.available()).await;
                 output.write(lines.into()).await;
                 let _ = written.send(output.tail(tail));
             }
             Some(Command::Close(Last { lines, tail, written })) => {
-                finish(&mut pipes, &output, lines.into()).await;
+                finish(&mut pipes, &output).await;
+                output.write(lines.into()).await;
                 let _ = written.send(output.tail(tail));
                 return;
             }
-            None => return finish(&mut pipes, &output, Bytes::new()).await,
+            None => return finish(&mut pipes, &output).await,
         }
     }
 }
 
-/// The rest of the output until both pipes are closed, unfinished lines included, then the last lines.
-async fn finish(pipes: &mut Pipes, output: &Output, lines: Bytes) {
+/// The rest of the output until all pipes are closed, unfinished lines included.
+async fn finish(pipes: &mut Pipes, output: &Output) {
     let rest = async {
         while !pipes.closed() {
-            output.write(pipes.chunk().await).await;
+            output.said(pipes.chunk().await).await;
         }
     };
     let _ = tokio::time::timeout(CLOSE, rest).await;
-    output.write(pipes.unfinished()).await;
-    output.write(lines).await;
+    output.said(pipes.unfinished()).await;
 }

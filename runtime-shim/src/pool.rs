@@ -9,12 +9,13 @@ use crate::worker::{Shared, Worker};
 
 /// Runs the workers until they are drained or halted. `initialised` is answered when the first worker's init has ended.
 pub(crate) async fn run(shared: Arc<Shared>, initialised: oneshot::Sender<()>) {
+    let most = shared.config.workers(has_extensions(&shared));
     let mut workers = JoinSet::new();
     let mut started = 1;
     start(&mut workers, &shared, 0, Some(initialised));
     loop {
         tokio::select! {
-            () = shared.queue.shortage(), if started < shared.config.workers => {
+            () = shared.queue.shortage(), if started < most => {
                 tracing::info!(worker = started, "starting one more worker");
                 start(&mut workers, &shared, started, None);
                 started += 1;
@@ -31,6 +32,11 @@ pub(crate) async fn run(shared: Arc<Shared>, initialised: oneshot::Sender<()>) {
             },
         }
     }
+}
+
+fn has_extensions(shared: &Shared) -> bool {
+    crate::process::extensions::find(&shared.config.launch.extensions_dir)
+        .map_or(true, |found| !found.is_empty())
 }
 
 fn start(

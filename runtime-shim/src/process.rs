@@ -2,6 +2,7 @@
 
 pub(crate) mod bootstrap;
 pub(crate) mod children;
+pub(crate) mod extensions;
 pub(crate) mod memory;
 pub(crate) mod procfs;
 pub(crate) mod variables;
@@ -9,6 +10,7 @@ pub(crate) mod variables;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use tokio::net::unix::pipe;
 use crate::config::{Function, Launch};
 use bootstrap::Entrypoint;
 use children::{Child, Children};
+pub(crate) use extensions::LaunchError;
 
 /// Starts runtime processes, all from the same recipe.
 #[derive(Debug)]
@@ -71,7 +74,52 @@ impl Launcher {
             .args(args)
             .current_dir(directory)
             .env_clear()
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .envs(self.variables.iter().map(|(name, value)| (name, value)));
+        let (mut process, child) =
+            self.spawn(command, index, api).map_err(|error| bootstrap::refused(&program, &error))?;
+        let pipes = pipes(&mut process).map_err(|error| {
+            child.kill();
+            StartError::Sandbox(format!("failed to read the output of the runtime: {error}"))
+        })?;
+        Ok(Started { child, pipes })
+    }
+
+    /// The external extensions of this moment, by name.
+    pub(crate) fn extensions(&self) -> Result<Vec<PathBuf>, LaunchError> {
+        extensions::find(&self.launch.extensions_dir)
+    }
+
+    /// Starts an external extension of worker `index`, with its API at `api`.
+    pub(crate) fn start_extension(
+        &self,
+        path: &Path,
+        index: usize,
+        api: SocketAddr,
+    ) -> Result<Started, LaunchError> {
+        extensions::usable(path)?;
+        let reaches = |name: &OsString| name.to_str().is_none_or(env::reaches_extensions);
+        let mut command = Command::new(path);
+        command
+            .current_dir("/")
+            .env_clear()
+            .envs(self.variables.iter().filter(|(name, _)| reaches(name)).map(|(name, value)| (name, value)));
+        let refused = |error: &std::io::Error| LaunchError::of(path, error);
+        let (mut process, child) = self.spawn(command, index, api).map_err(|error| refused(&error))?;
+        let pipes = pipes(&mut process).map_err(|error| {
+            child.kill();
+            refused(&error)
+        })?;
+        Ok(Started { child, pipes })
+    }
+
+    /// Starts a process with what all of them have in common.
+    fn spawn(
+        &self,
+        mut command: Command,
+        index: usize,
+        api: SocketAddr,
+    ) -> std::io::Result<(std::process::Child, Child)> {
+        command
             .env(env::AWS_LAMBDA_RUNTIME_API, api.to_string())
             .env(env::BOOTSTRAP_INDEX, index.to_string())
             .stdin(Stdio::null())
@@ -79,13 +127,7 @@ impl Launcher {
             .stderr(Stdio::piped())
             // A group of its own: the whole tree is ended at once, and signals to the shim stay with the shim.
             .process_group(0);
-        let (mut process, child) =
-            self.children.spawn(&mut command).map_err(|error| bootstrap::refused(&program, &error))?;
-        let pipes = pipes(&mut process).map_err(|error| {
-            child.kill();
-            StartError::Sandbox(format!("failed to read the output of the runtime: {error}"))
-        })?;
-        Ok(Started { child, pipes })
+        self.children.spawn(&mut command)
     }
 }
 

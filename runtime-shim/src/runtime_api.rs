@@ -6,7 +6,7 @@
 //! * `POST /2018-06-01/runtime/init/error` - the init failed; 202
 //! * `GET  /2018-06-01/ping` - 200 `pong`
 //!
-//! * `POST /2020-01-01/extension/register`, `GET …/event/next`, `POST …/init/error`, `POST …/exit/error` - internal extensions
+//! * `POST /2020-01-01/extension/register`, `GET …/event/next`, `POST …/init/error`, `POST …/exit/error` - extensions
 //! * `PUT  /2022-07-01/telemetry`, `PUT /2020-08-15/logs` - 202, not supported
 //!
 //! Everything else is 404, a wrong method 405. Handlers know HTTP; what a call means for the worker is decided in the
@@ -27,7 +27,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use tm_lambda::extension::{LOGS_NOT_SUPPORTED, TELEMETRY_NOT_SUPPORTED};
+use tm_lambda::extension::{ExtensionState, LOGS_NOT_SUPPORTED, TELEMETRY_NOT_SUPPORTED};
 use tm_lambda::limits::MAX_RUNTIME_HEADER_BYTES;
 use tm_serve::{AcceptOptions, Http1, Options, Tasks};
 use tokio::net::TcpListener;
@@ -82,7 +82,14 @@ pub(crate) async fn handle(link: Link, request: Request<Incoming>) -> Result<Res
         Route::InitError => Box::pin(upload::init_error(&link, &parts.headers, body)).await,
         Route::Register => return Ok(Box::pin(extension::register(&link, &parts.headers, body)).await),
         Route::ExtensionNext => return Ok(Box::pin(extension::next(&link, &parts.headers)).await),
-        Route::ExtensionError => return Ok(Box::pin(extension::failed(&link, &parts.headers, body)).await),
+        Route::ExtensionInitError => {
+            let state = ExtensionState::InitError;
+            return Ok(Box::pin(extension::failed(&link, state, &parts.headers, body)).await);
+        }
+        Route::ExtensionExitError => {
+            let state = ExtensionState::ExitError;
+            return Ok(Box::pin(extension::failed(&link, state, &parts.headers, body)).await);
+        }
         Route::Telemetry => {
             return Ok(Box::pin(extension::telemetry(TELEMETRY_NOT_SUPPORTED, &parts.headers, body)).await);
         }

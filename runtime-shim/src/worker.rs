@@ -14,13 +14,15 @@ mod caller;
 mod ending;
 mod environment;
 mod extensions;
+mod external;
 mod session;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tm_lambda::log::{InitPhase, InitStart, Report, Status};
+use tm_lambda::extension::ShutdownReason;
+use tm_lambda::log::{InitPhase, InitStart, Report, Status, SystemLog};
 use tm_lambda::{FunctionError, RequestId};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -34,7 +36,7 @@ use crate::process::Launcher;
 use crate::queue::{Promise, Queue};
 use crate::runtime_api::SharedApi;
 use caller::Caller;
-use ending::Ending;
+use ending::{Ending, Shutdown};
 use environment::{Environment, Step};
 use session::Event;
 
@@ -144,8 +146,9 @@ impl Worker {
             },
             Err(FailedInit { ending, environment, duration }) => {
                 let log = &self.shared.config.system_log;
-                let line = log.init_report(duration, InitPhase::Init, &ending.status());
-                self.discard(environment, line, Tail::Keep).await;
+                let mut lines = extension_lines(log, environment.as_deref());
+                lines.push_str(&log.init_report(duration, InitPhase::Init, &ending.status()));
+                self.discard(environment, &ending, lines, Tail::Keep).await;
                 Stage::Cold
             }
         }
@@ -158,11 +161,15 @@ impl Worker {
         stop: &CancellationToken,
     ) -> Result<Box<Environment>, FailedInit> {
         let began = Instant::now();
-        let result = match Environment::start(self.index, &self.shared, self.output.clone()).await {
+        let result = match Environment::new(self.index, &self.shared, self.output.clone()).await {
             Ok(environment) => {
                 let mut environment = Box::new(environment);
-                match environment.init(limit, stop).await {
-                    Ok(()) => Ok(environment),
+                match Box::pin(environment.init(&self.shared, limit, stop)).await {
+                    Ok(()) => {
+                        let log = &self.shared.config.system_log;
+                        environment.write(extension_lines(log, Some(&environment)));
+                        Ok(environment)
+                    }
                     Err(ending) => Err((ending, Some(environment))),
                 }
             }
@@ -190,7 +197,14 @@ impl Worker {
                     Step::Session(_) => {}
                     Step::Exited(exit) => {
                         tracing::warn!(worker = self.index, "{exit} while it was idle");
-                        environment.end(None, String::new(), Tail::Keep).await;
+                        let failure = Shutdown::InOrder(ShutdownReason::Failure);
+                        environment.end(failure, String::new(), Tail::Keep).await;
+                        return Stage::Cold;
+                    }
+                    Step::Extension(failure) => {
+                        let ending = Ending::Extension(failure);
+                        tracing::warn!(worker = self.index, "{ending} while it was idle");
+                        environment.end(ending.shutdown(), String::new(), Tail::Keep).await;
                         return Stage::Cold;
                     }
                     Step::Deadline | Step::Halted => return self.stop(environment).await,
@@ -246,7 +260,8 @@ impl Worker {
         let id = invocation.id();
         let error = ending.error(id, self.shared.config.function_timeout);
         let Config { system_log, function, .. } = &*self.shared.config;
-        let mut lines = system_log.init_report(duration, InitPhase::Invoke, &ending.status());
+        let mut lines = extension_lines(system_log, environment.as_deref());
+        lines.push_str(&system_log.init_report(duration, InitPhase::Invoke, &ending.status()));
         let arn = invocation.delivery.context.arn.to_str().unwrap_or_default();
         lines.push_str(&system_log.start(id, arn, &function.version));
         let memory = environment.as_mut().map_or(1, |environment| environment.memory());
@@ -255,7 +270,7 @@ impl Worker {
         let mut caller = self.caller(invocation.responder);
         // Its init was all that ran.
         caller.settle(if stop { Outcome::Stopping } else { ending.outcome(error) });
-        let log = self.discard(environment, lines, tail_for(&caller)).await;
+        let log = self.discard(environment, &ending, lines, tail_for(&caller)).await;
         caller.finish(log);
         if stop { Stage::Stop } else { Stage::Cold }
     }
@@ -277,9 +292,10 @@ impl Worker {
                 Step::Session(Event::Ready) => break None,
                 Step::Session(Event::Streaming(offer)) => caller.stream(offer),
                 Step::Session(Event::Uploaded(uploaded)) => caller.uploaded(id, uploaded),
-                // The state machine refuses it after the first `next`.
-                Step::Session(Event::InitError(_)) => {}
+                // These belong to inits.
+                Step::Session(Event::InitError(_) | Event::Gathered | Event::ExtensionFailed(_)) => {}
                 Step::Exited(exit) => break Some(Ending::Exited(exit)),
+                Step::Extension(failure) => break Some(Ending::Extension(failure)),
                 Step::Deadline => break Some(Ending::TimedOut),
                 Step::Halted => break Some(Ending::Halted),
             }
@@ -318,7 +334,7 @@ impl Worker {
         let lines = self.last_lines(id, began, init, memory, &Some((&ending, &error)));
         let halted = matches!(ending, Ending::Halted);
         caller.settle(ending.outcome(error));
-        let log = environment.end(None, lines, tail_for(&caller)).await;
+        let log = environment.end(ending.shutdown(), lines, tail_for(&caller)).await;
         caller.finish(log);
         if halted { Stage::Stop } else { Stage::Cold }
     }
@@ -350,9 +366,9 @@ impl Worker {
 
     /// LC-20: TERM first, as users of Kubernetes expect.
     async fn stop(&self, environment: Box<Environment>) -> Stage {
-        let grace = tm_lambda::limits::SHUTDOWN_BUDGET;
-        let grace = (!self.shared.halt.is_cancelled()).then_some(grace);
-        environment.end(grace, String::new(), Tail::Keep).await;
+        let halted = self.shared.halt.is_cancelled();
+        let shutdown = if halted { Shutdown::AtOnce } else { Shutdown::InOrder(ShutdownReason::Spindown) };
+        environment.end(shutdown, String::new(), Tail::Keep).await;
         Stage::Stop
     }
 
@@ -360,11 +376,12 @@ impl Worker {
     async fn discard(
         &self,
         environment: Option<Box<Environment>>,
+        ending: &Ending,
         lines: String,
         tail: Tail,
     ) -> Option<String> {
         match environment {
-            Some(environment) => environment.end(None, lines, tail).await,
+            Some(environment) => environment.end(ending.shutdown(), lines, tail).await,
             None => {
                 self.output.write(lines.into()).await;
                 self.output.tail(tail)
@@ -376,6 +393,11 @@ impl Worker {
 /// The invoke is over; its caller may want the end of its log.
 fn tail_for(caller: &Caller) -> Tail {
     if caller.wants_log() { Tail::Take } else { Tail::Drop }
+}
+
+fn extension_lines(log: &SystemLog, environment: Option<&Environment>) -> String {
+    let statuses = environment.map(Environment::extensions).unwrap_or_default();
+    statuses.iter().map(|status| log.extension(status)).collect()
 }
 
 fn init_start_line(config: &Config) -> String {

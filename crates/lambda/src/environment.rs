@@ -45,7 +45,7 @@ variables! {
     TM_BIND_ADDRESS = "TM_BIND_ADDRESS", Shim, "`0.0.0.0`", "Address of the function's HTTP listener";
     TM_PORT_FILE = "TM_PORT_FILE", Shim, "-", "File that gets the port of the HTTP listener, as decimal text, once it accepts connections";
     INTERNAL_API_PORT = "INTERNAL_API_PORT", Shim, "-", "One Runtime API port on 127.0.0.1 for all workers. Not set: each worker gets a listener of its own on a free port";
-    INVOKER_COUNT = "INVOKER_COUNT", Shim, "`4`", "Most bootstrap processes at a time. The first starts at once, the others on demand";
+    INVOKER_COUNT = "INVOKER_COUNT", Shim, "`4`; `1` with external extensions", "Most bootstrap processes at a time. The first starts at once, the others on demand. Each has external extensions of its own, which often listen on fixed ports";
     REQUEST_SIZE_LIMIT = "REQUEST_SIZE_LIMIT", Shim, "6291456 bytes", "Largest request body in megabytes of 10^6; larger ones are answered 413";
     FUNCTION_TTL = "FUNCTION_TTL", Shim, "`AWS_LAMBDA_FUNCTION_TIMEOUT`", "Function timeout: a Go duration (`10s`, `1m30s`) or whole seconds, at most 24 h";
     AWS_LAMBDA_FUNCTION_TIMEOUT = "AWS_LAMBDA_FUNCTION_TIMEOUT", Both, "`300`", "Function timeout in whole seconds, 1 to 900; used where `FUNCTION_TTL` is not set";
@@ -72,6 +72,7 @@ variables! {
     TM_QUEUE_LENGTH = "TM_QUEUE_LENGTH", Shim, "`100`", "Most requests and asynchronous events that wait for a worker; more are answered 429";
     TM_INIT_TIMEOUT = "TM_INIT_TIMEOUT", Shim, "`10s`", "Longest time from a runtime's start to its first `next`";
     TM_DRAIN_TIMEOUT = "TM_DRAIN_TIMEOUT", Shim, "the function timeout", "Longest wait for running requests after SIGTERM or SIGINT";
+    TM_EXTENSIONS_DIR = "TM_EXTENSIONS_DIR", Shim, "`/opt/extensions`", "Folder of external extensions: each file in it is started ahead of every bootstrap process";
     TM_LOG = "TM_LOG", Shim, "`warn`", "How much the shim says on stderr about itself: `off`, `error`, `warn`, `info`, `debug` or `trace`";
     METRICS_PROMETHEUS_PORT = "METRICS_PROMETHEUS_PORT", Shim, "-", "Port of `GET /metrics` in Prometheus's form, on the address of the function's listener. Not set: no metrics";
     TM_SYSTEM_LOG_LEVEL = "TM_SYSTEM_LOG_LEVEL", Shim, "`INFO`", "With `AWS_LAMBDA_LOG_FORMAT=JSON`: which of the shim's own lines are written, `DEBUG`, `INFO` or `WARN`";
@@ -104,6 +105,20 @@ variables! {
     AWS_LAMBDA_MAX_CONCURRENCY = "AWS_LAMBDA_MAX_CONCURRENCY", Withheld, "-", "Its mere presence makes runtime clients start several loops, which is not supported";
     X_AMZN_TRACE_ID = "_X_AMZN_TRACE_ID", Withheld, "-", "The runtime client sets it for each invoke";
     LAMBDA_TELEMETRY_LOG_FD = "_LAMBDA_TELEMETRY_LOG_FD", Withheld, "-", "Framed logs are not supported; without it runtime clients write plain lines";
+}
+
+/// EN-16: whether a variable of the runtime's reaches external extensions, too.
+pub fn reaches_extensions(name: &str) -> bool {
+    const KEPT_BACK: [&str; 7] = [
+        AWS_EXECUTION_ENV,
+        AWS_LAMBDA_LOG_GROUP_NAME,
+        AWS_LAMBDA_LOG_STREAM_NAME,
+        AWS_XRAY_CONTEXT_MISSING,
+        "AWS_XRAY_DAEMON_ADDRESS",
+        LAMBDA_RUNTIME_DIR,
+        LAMBDA_TASK_ROOT,
+    ];
+    !name.starts_with('_') && !KEPT_BACK.contains(&name)
 }
 
 /// The table as `docs/environment.md` has it.

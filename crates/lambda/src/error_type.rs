@@ -16,6 +16,14 @@ pub const INVALID_PRELUDE: &str = "Runtime.InvalidStreamPrelude";
 pub const INVALID_REPLY: &str = "Function.InvalidCloudEvent";
 /// The result is larger than a buffered caller may get.
 pub const RESPONSE_TOO_LARGE: &str = "Function.ResponseSizeTooLarge";
+/// An external extension's process ended while it was needed.
+pub const EXTENSION_CRASH: &str = "Extension.Crash";
+/// An extension reported that its init failed.
+pub const EXTENSION_INIT_ERROR: &str = "Extension.InitError";
+/// An extension reported that it gives up.
+pub const EXTENSION_EXIT_ERROR: &str = "Extension.ExitError";
+/// An external extension could not be started.
+pub const EXTENSION_LAUNCH_ERROR: &str = "Extension.LaunchError";
 /// The function timeout passed.
 pub const TIMED_OUT: &str = "Sandbox.Timedout";
 /// The platform could not do its part.

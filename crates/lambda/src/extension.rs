@@ -59,6 +59,56 @@ struct Tracing<'a> {
     value: &'a str,
 }
 
+/// The end of the environment, with AWS's order of keys.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shutdown {
+    event_type: &'static str,
+    deadline_ms: i64,
+    shutdown_reason: &'static str,
+}
+
+/// Why an environment ends (LC-21).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShutdownReason {
+    /// It is not needed any more.
+    Spindown,
+    /// An invoke, or an init, took too long.
+    Timeout,
+    /// Its runtime or an extension failed.
+    Failure,
+}
+
+/// Where an extension stands (section 5.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExtensionState {
+    /// Its process runs.
+    Started,
+    /// It has registered.
+    Registered,
+    /// It has asked for its first event.
+    Ready,
+    /// It reported that its init failed.
+    InitError,
+    /// It reported that it gives up.
+    ExitError,
+    /// It could not be started.
+    LaunchError,
+}
+
+/// One extension, as log lines and records tell of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtensionStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub state: ExtensionState,
+    /// What it is told of.
+    pub events: Subscriptions,
+    /// What it, or its start, failed with.
+    pub error_type: Option<String>,
+}
+
 /// A call of an extension that is refused. The texts are AWS's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExtensionError {
@@ -143,6 +193,55 @@ pub fn invoke_event(id: RequestId, deadline: Deadline, arn: &str, trace: Option<
     serde_json::to_string(&event).expect("texts and numbers serialise")
 }
 
+/// The JSON of a SHUTDOWN event.
+pub fn shutdown_event(reason: ShutdownReason, deadline: Deadline) -> String {
+    let event = Shutdown {
+        event_type: "SHUTDOWN",
+        deadline_ms: deadline.unix_millis(),
+        shutdown_reason: reason.word(),
+    };
+    serde_json::to_string(&event).expect("texts and numbers serialise")
+}
+
+// === impl ShutdownReason ===
+
+impl ShutdownReason {
+    /// EX-06: in lower case, whatever the developer guide prints.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Spindown => "spindown",
+            Self::Timeout => "timeout",
+            Self::Failure => "failure",
+        }
+    }
+}
+
+// === impl ExtensionState ===
+
+impl ExtensionState {
+    /// The state's name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Started => "Started",
+            Self::Registered => "Registered",
+            Self::Ready => "Ready",
+            Self::InitError => "InitError",
+            Self::ExitError => "ExitError",
+            Self::LaunchError => "LaunchError",
+        }
+    }
+}
+
+// === impl Subscriptions ===
+
+impl Subscriptions {
+    /// The events' names.
+    pub fn words(self) -> Vec<&'static str> {
+        let words = [(self.invoke, "INVOKE"), (self.shutdown, "SHUTDOWN")];
+        words.into_iter().filter_map(|(wanted, word)| wanted.then_some(word)).collect()
+    }
+}
+
 // === impl ExtensionError ===
 
 impl ExtensionError {
@@ -210,6 +309,13 @@ mod tests {
             r#"{"eventType":"INVOKE","deadlineMs":1700000003000,"requestId":"5f0d1c0a-3c55-4b2f-9a77-2d3b6a1e9f10","invokedFunctionArn":"arn","tracing":{"type":"X-Amzn-Trace-Id","value":"Root=1"}}"#
         );
         assert!(!invoke_event(id, deadline, "arn", None).contains("tracing"));
+        let shutdown = |reason| shutdown_event(reason, deadline);
+        assert_eq!(
+            shutdown(ShutdownReason::Spindown),
+            r#"{"eventType":"SHUTDOWN","deadlineMs":1700000003000,"shutdownReason":"spindown"}"#
+        );
+        assert!(shutdown(ShutdownReason::Timeout).ends_with(r#":"timeout"}"#));
+        assert!(shutdown(ShutdownReason::Failure).ends_with(r#":"failure"}"#));
         assert_eq!(
             ExtensionError::MissingIdentifier.body(),
             "{\"errorMessage\":\"Missing Lambda-Extension-Identifier header\",\"errorType\":\"Extension.MissingExtensionIdentifier\"}\n"

@@ -111,6 +111,11 @@ impl FunctionError {
         Self::with_id(error_type::INVALID_REPLY, id, reason)
     }
 
+    /// LC-12, EX-09: an extension failed, and its environment with it.
+    pub fn extension(error_type: &str, id: RequestId, reason: &str) -> Self {
+        Self::with_id(error_type, id, reason)
+    }
+
     /// The platform failed after the function had started (IN-16).
     pub fn sandbox_failure(id: RequestId, reason: &str) -> Self {
         Self::with_id(error_type::SANDBOX_FAILURE, id, reason)
@@ -179,15 +184,25 @@ fn is_code(text: &str) -> bool {
 
 // === impl RuntimeExit ===
 
+impl RuntimeExit {
+    /// What is said of an extension's end (LC-12): `exit status 17`, `signal: killed`, and of a good one `exit code 0`.
+    pub fn of_extension(&self) -> String {
+        match self {
+            Self::Code(0) => "exit code 0".to_owned(),
+            Self::Code(code) => format!("exit status {code}"),
+            Self::Signal { number, core_dumped } => {
+                let core = if *core_dumped { " (core dumped)" } else { "" };
+                format!("signal: {}{core}", signal_name(*number))
+            }
+        }
+    }
+}
+
 impl fmt::Display for RuntimeExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(0) => f.write_str("Runtime exited without providing a reason"),
-            Self::Code(code) => write!(f, "Runtime exited with error: exit status {code}"),
-            Self::Signal { number, core_dumped } => {
-                let core = if *core_dumped { " (core dumped)" } else { "" };
-                write!(f, "Runtime exited with error: signal: {}{core}", signal_name(*number))
-            }
+            other => write!(f, "Runtime exited with error: {}", other.of_extension()),
         }
     }
 }
@@ -246,6 +261,11 @@ mod tests {
         ] {
             assert_eq!(text(&FunctionError::exited(id(), exit)), format!("{prefix}{words}\"}}"));
         }
+        let crash = RuntimeExit::Code(17).of_extension();
+        assert_eq!(
+            text(&FunctionError::extension(error_type::EXTENSION_CRASH, id(), &crash)),
+            r#"{"errorType":"Extension.Crash","errorMessage":"RequestId: 5f0d1c0a-3c55-4b2f-9a77-2d3b6a1e9f10 Error: exit status 17"}"#
+        );
         assert_eq!(
             text(&FunctionError::timed_out(id(), Duration::from_secs(3))),
             r#"{"errorType":"Sandbox.Timedout","errorMessage":"RequestId: 5f0d1c0a-3c55-4b2f-9a77-2d3b6a1e9f10 Error: Task timed out after 3.00 seconds"}"#

@@ -20,8 +20,14 @@ pub const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// RT-10, RT-11: room for a header block or trailer section that carries an X-Ray cause of 1 MiB.
 pub const MAX_RUNTIME_HEADER_BYTES: usize = 2 * 1024 * 1024;
 
-/// LM-19: what the runtime gets between TERM and KILL at shutdown, all together.
+/// LM-19: the whole shutdown of an environment with external extensions.
 pub const SHUTDOWN_BUDGET: Duration = Duration::from_secs(2);
+
+/// LM-19: what of [`SHUTDOWN_BUDGET`] the runtime may take between TERM and KILL.
+pub const RUNTIME_SHUTDOWN: Duration = Duration::from_millis(300);
+
+/// LM-19: the whole shutdown of an environment with internal extensions only.
+pub const INTERNAL_SHUTDOWN: Duration = Duration::from_millis(500);
 
 /// CloudWatch's largest log event; a longer line is cut into several.
 pub const MAX_LOG_LINE_BYTES: usize = 256 * 1024;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::duration_text::{hundredths_of_millis, millis};
 use crate::error_type;
+use crate::extension::ExtensionStatus;
 use crate::function_error::FunctionError;
 use crate::id::{FunctionVersion, RequestId};
 
@@ -59,6 +60,14 @@ pub fn init_report(duration: Duration, phase: InitPhase, status: &Status) -> Str
     let phase = phase.word();
     let status = status.fields().unwrap_or_else(|| "Status: success".to_owned());
     format!("INIT_REPORT Init Duration: {} ms\tPhase: {phase}\t{status}\n", millis(duration))
+}
+
+/// `EXTENSION …`; printed at the end of an init, for each extension.
+pub fn extension(status: &ExtensionStatus) -> String {
+    let ExtensionStatus { name, state, events, error_type } = status;
+    let (state, events) = (state.word(), events.words().join(","));
+    let error = error_type.as_ref().map(|word| format!("\tError Type: {word}")).unwrap_or_default();
+    format!("EXTENSION\tName: {name}\tState: {state}\tEvents: [{events}]{error}\n")
 }
 
 /// `START …`.
@@ -142,6 +151,7 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::extension::{ExtensionState, Subscriptions};
 
     fn id() -> RequestId {
         RequestId::parse("5f0d1c0a-3c55-4b2f-9a77-2d3b6a1e9f10").unwrap()
@@ -200,6 +210,27 @@ mod tests {
         assert_eq!(
             init_report(duration, InitPhase::Invoke, &Status::Timeout),
             "INIT_REPORT Init Duration: 463.59 ms\tPhase: invoke\tStatus: timeout\n"
+        );
+    }
+
+    #[test]
+    fn extensions() {
+        let probe = ExtensionStatus {
+            name: "probe.sh".to_owned(),
+            state: ExtensionState::Started,
+            events: Subscriptions::default(),
+            error_type: None,
+        };
+        assert_eq!(extension(&probe), "EXTENSION\tName: probe.sh\tState: Started\tEvents: []\n");
+        let failed = ExtensionStatus {
+            state: ExtensionState::InitError,
+            events: Subscriptions { invoke: true, shutdown: true },
+            error_type: Some("Extension.NoKey".to_owned()),
+            ..probe
+        };
+        assert!(
+            extension(&failed)
+                .ends_with("InitError\tEvents: [INVOKE,SHUTDOWN]\tError Type: Extension.NoKey\n")
         );
     }
 

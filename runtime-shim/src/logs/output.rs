@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tm_lambda::log_tail::{LogFormat, LogTail};
 
-use super::Sink;
+use super::{Said, Sink};
 
 /// The lines of one worker. Clones write to the same place.
 #[derive(Clone, Debug)]
@@ -31,6 +31,13 @@ pub(crate) enum Tail {
 impl Output {
     pub(crate) fn new(sink: Sink, format: LogFormat) -> Self {
         Self { sink, tail: Arc::default(), format }
+    }
+
+    /// Writes what processes said; waits while stdout is slow.
+    pub(crate) async fn said(&self, said: Said) {
+        let Said { function, extension } = said;
+        self.write(function).await;
+        self.write(extension).await;
     }
 
     /// Writes whole lines; waits while stdout is slow.

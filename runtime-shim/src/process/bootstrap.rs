@@ -85,7 +85,7 @@ fn usable(path: &Path, compat: Compat) -> Result<(), Option<String>> {
 
 /// Whether the kernel would refuse the format. It is looked at here because the C library runs such files with `sh`
 /// instead. Only Linux's formats are known; a file that cannot be read may still be a program.
-fn is_script_of_nobody(path: &Path) -> bool {
+pub(super) fn is_script_of_nobody(path: &Path) -> bool {
     let mut magic = [0; 4];
     let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut magic));
     cfg!(target_os = "linux") && read.is_ok() && !magic.starts_with(b"#!") && magic != *b"\x7fELF"
@@ -114,7 +114,7 @@ pub(crate) fn refused(program: &OsStr, error: &io::Error) -> StartError {
 }
 
 /// `exec format error` rather than `Exec format error (os error 8)`.
-fn words(error: &io::Error, errno: Option<Errno>) -> String {
+pub(super) fn words(error: &io::Error, errno: Option<Errno>) -> String {
     errno.map_or_else(|| error.to_string(), |errno| errno.desc().to_lowercase())
 }
 

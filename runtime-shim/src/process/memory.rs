@@ -1,6 +1,6 @@
 //! `Max Memory Used` (LG-07): the peak resident memory of an environment since it was started.
 //!
-//! Added up over the runtime process and its descendants, from `VmHWM` of `/proc/PID/status`. A cgroup would say the same
+//! Added up over the runtime process, external extensions and their descendants, from `VmHWM` of `/proc/PID/status`. A cgroup would say the same
 //! for the whole container, which with several workers is not one environment.
 
 use std::time::Duration;
@@ -25,13 +25,13 @@ const MAX_PROCESSES: usize = 64;
 // === impl Peak ===
 
 impl Peak {
-    /// Looks at the process tree under `pid`, unless that was done a moment ago.
-    pub(crate) fn sample(&mut self, pid: i32) {
+    /// Looks at the process trees under `roots`, unless that was done a moment ago.
+    pub(crate) fn sample(&mut self, roots: impl Iterator<Item = i32>) {
         if self.sampled.is_some_and(|at| at.elapsed() < PAUSE) {
             return;
         }
         self.sampled = Some(Instant::now());
-        let mut seen = vec![pid];
+        let mut seen: Vec<i32> = roots.collect();
         let mut sum = 0;
         let mut at = 0;
         while let Some(&pid) = seen.get(at).filter(|_| at < MAX_PROCESSES) {

@@ -1,9 +1,9 @@
-//! The calls of extensions that live inside the runtime's process (section 5).
+//! The calls of extensions (section 5).
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use hyper::body::Incoming;
 use tm_lambda::api_error::ACCEPTED;
-use tm_lambda::extension::{self, ExtensionError, Registered};
+use tm_lambda::extension::{self, ExtensionError, ExtensionState, Registered};
 use tm_lambda::headers;
 use uuid::Uuid;
 
@@ -65,16 +65,19 @@ pub(super) async fn next(link: &Link, fields: &HeaderMap) -> Response<Body> {
 }
 
 /// `POST …/init/error` and `…/exit/error` (EX-09). The process is expected to end by itself.
-pub(super) async fn failed(link: &Link, fields: &HeaderMap, body: Incoming) -> Response<Body> {
+pub(super) async fn failed(
+    link: &Link,
+    state: ExtensionState,
+    fields: &HeaderMap,
+    body: Incoming,
+) -> Response<Body> {
     let _ = read(body).await;
     let reported = async {
         let id = identifier(fields)?;
         let error_type = text(fields, &headers::EXTENSION_ERROR_TYPE);
         let error_type =
             error_type.filter(|text| !text.is_empty()).ok_or(ExtensionError::MissingErrorType)?;
-        link.extension_failed(id).await?;
-        tracing::warn!(error_type, "an extension gave up");
-        Ok(())
+        link.extension_failed(id, state, error_type.to_owned()).await
     };
     match reported.await {
         Ok(()) => answer::json(StatusCode::ACCEPTED, ACCEPTED),

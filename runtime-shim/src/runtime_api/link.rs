@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderValue;
 use tm_lambda::api_error::ApiError;
-use tm_lambda::extension::{ExtensionError, Subscriptions};
+use tm_lambda::extension::{ExtensionError, ExtensionState, Subscriptions};
 use tm_lambda::{FunctionError, RequestId};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -64,6 +64,10 @@ pub(crate) enum Call {
     ExtensionFailed {
         /// Who.
         id: Uuid,
+        /// When: [`ExtensionState::InitError`] or [`ExtensionState::ExitError`].
+        state: ExtensionState,
+        /// Why, in its own words.
+        error_type: String,
         /// Whether it is known.
         reply: oneshot::Sender<Result<(), ExtensionError>>,
     },
@@ -167,8 +171,13 @@ impl Link {
     }
 
     /// An extension gives up.
-    pub(crate) async fn extension_failed(&self, id: Uuid) -> Result<(), ExtensionError> {
-        self.ask_for_extension(|reply| Call::ExtensionFailed { id, reply }).await
+    pub(crate) async fn extension_failed(
+        &self,
+        id: Uuid,
+        state: ExtensionState,
+        error_type: String,
+    ) -> Result<(), ExtensionError> {
+        self.ask_for_extension(|reply| Call::ExtensionFailed { id, state, error_type, reply }).await
     }
 
     async fn ask_for_extension<T>(

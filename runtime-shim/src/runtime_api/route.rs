@@ -15,8 +15,10 @@ pub(crate) enum Route {
     Register,
     /// An extension waits for an event.
     ExtensionNext,
+    /// An extension's init failed.
+    ExtensionInitError,
     /// An extension gives up.
-    ExtensionError,
+    ExtensionExitError,
     /// A subscription to telemetry.
     Telemetry,
     /// A subscription to logs.
@@ -53,9 +55,8 @@ impl Route {
         let (wanted, route) = match path {
             "/2020-01-01/extension/register" => (Method::POST, Self::Register),
             "/2020-01-01/extension/event/next" => (Method::GET, Self::ExtensionNext),
-            "/2020-01-01/extension/init/error" | "/2020-01-01/extension/exit/error" => {
-                (Method::POST, Self::ExtensionError)
-            }
+            "/2020-01-01/extension/init/error" => (Method::POST, Self::ExtensionInitError),
+            "/2020-01-01/extension/exit/error" => (Method::POST, Self::ExtensionExitError),
             "/2022-07-01/telemetry" | "/2022-07-01/telemetry/" => (Method::PUT, Self::Telemetry),
             "/2020-08-15/logs" | "/2020-08-15/logs/" => (Method::PUT, Self::Logs),
             _ => return Self::Unknown,
@@ -85,7 +86,8 @@ mod tests {
             (Method::GET, format!("{base}/restore/next"), Route::Unknown),
             (Method::POST, "/2020-01-01/extension/register".to_owned(), Route::Register),
             (Method::GET, "/2020-01-01/extension/event/next".to_owned(), Route::ExtensionNext),
-            (Method::POST, "/2020-01-01/extension/exit/error".to_owned(), Route::ExtensionError),
+            (Method::POST, "/2020-01-01/extension/exit/error".to_owned(), Route::ExtensionExitError),
+            (Method::POST, "/2020-01-01/extension/init/error".to_owned(), Route::ExtensionInitError),
             (Method::PUT, "/2022-07-01/telemetry".to_owned(), Route::Telemetry),
             (Method::GET, "/2020-08-15/logs".to_owned(), Route::WrongMethod),
             (Method::GET, "/2020-01-01/extension/x".to_owned(), Route::Unknown),

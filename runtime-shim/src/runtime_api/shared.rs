@@ -2,7 +2,7 @@
 //! beside them where nobody asked for it and an image may still expect it.
 //!
 //! Which worker calls is seen from the connection: the kernel knows whose socket its other end is. That is looked up once
-//! per connection, in `/proc`. With one process there is nothing to look up.
+//! per connection, in `/proc`. With one worker there is nothing to look up.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -97,7 +97,9 @@ impl SharedApi {
 
     async fn look_up(self: &Arc<Self>, peer: Peer) -> Option<Link> {
         let processes = self.lock().clone();
-        if processes.len() <= 1 {
+        let mut indices = processes.values().map(|process| process.index);
+        let first = indices.next()?;
+        if indices.all(|index| index == first) {
             return processes.into_values().next().map(|process| process.link);
         }
         let Peer::Tcp { remote, local } = peer else { return None };

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use tm_lambda::extension::ShutdownReason;
 use tm_lambda::log::Status;
 use tm_lambda::{FunctionError, RequestId, RuntimeExit, error_type};
 
@@ -18,10 +19,32 @@ pub(crate) enum Ending {
     InitError(FunctionError),
     /// The process ended.
     Exited(RuntimeExit),
+    /// An extension failed, or could not be started.
+    Extension(ExtensionFailure),
     /// The time was over.
     TimedOut,
     /// The shim stops now.
     Halted,
+}
+
+/// How an environment is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shutdown {
+    /// Killed: the shim has no time left.
+    AtOnce,
+    /// The runtime first, then the extensions, within the times of the contract.
+    InOrder(ShutdownReason),
+}
+
+/// Why an extension takes its environment along.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ExtensionFailure {
+    /// Which one.
+    pub(crate) name: String,
+    /// `Extension.…`.
+    pub(crate) error: &'static str,
+    /// How its process ended, or what it said.
+    pub(crate) reason: String,
 }
 
 // === impl Ending ===
@@ -33,6 +56,7 @@ impl Ending {
             Self::NotStarted(error) => error.for_caller(id),
             Self::InitError(error) => error.clone(),
             Self::Exited(exit) => FunctionError::exited(id, *exit),
+            Self::Extension(failure) => FunctionError::extension(failure.error, id, &failure.reason),
             Self::TimedOut => FunctionError::timed_out(id, timeout),
             Self::Halted => FunctionError::sandbox_failure(id, "the function is being stopped"),
         }
@@ -43,7 +67,18 @@ impl Ending {
         match self {
             Self::TimedOut => Outcome::TimedOut(error),
             Self::Halted => Outcome::Stopped(error),
-            Self::NotStarted(_) | Self::InitError(_) | Self::Exited(_) => Outcome::Failed(error),
+            Self::NotStarted(_) | Self::InitError(_) | Self::Exited(_) | Self::Extension(_) => {
+                Outcome::Failed(error)
+            }
+        }
+    }
+
+    /// How the environment is ended after it (LC-21).
+    pub(crate) fn shutdown(&self) -> Shutdown {
+        match self {
+            Self::Halted => Shutdown::AtOnce,
+            Self::TimedOut => Shutdown::InOrder(ShutdownReason::Timeout),
+            _ => Shutdown::InOrder(ShutdownReason::Failure),
         }
     }
 
@@ -53,6 +88,7 @@ impl Ending {
             Self::TimedOut => return Status::Timeout,
             Self::InitError(error) => error.error_type(),
             Self::Exited(_) => error_type::EXIT_ERROR,
+            Self::Extension(failure) => failure.error,
             Self::NotStarted(StartError::InvalidEntrypoint(_)) => error_type::INVALID_ENTRYPOINT,
             Self::NotStarted(StartError::InvalidWorkingDir(_)) => error_type::INVALID_WORKING_DIR,
             Self::NotStarted(StartError::Sandbox(_)) | Self::Halted => error_type::SANDBOX_FAILURE,
@@ -67,6 +103,9 @@ impl fmt::Display for Ending {
             Self::NotStarted(error) => error.fmt(f),
             Self::InitError(error) => write!(f, "the runtime reported {}", error.error_type()),
             Self::Exited(exit) => exit.fmt(f),
+            Self::Extension(ExtensionFailure { name, error, reason }) => {
+                write!(f, "extension {name}: {error}: {reason}")
+            }
             Self::TimedOut => f.write_str("the time was over"),
             Self::Halted => f.write_str("the shim stops"),
         }

@@ -1,31 +1,48 @@
-//! A running process and everything that goes with it: its Runtime API, its session, its log lane, its memory figure.
+//! A running environment: the runtime's process, external extensions, and everything that goes with them: a Runtime API, a
+//! session, a log lane, a memory figure. One of AWS's environments is one worker, so each worker has extensions of its own.
+//!
+//! ```text
+//! init   external extensions start, by name -> all have registered -> the runtime starts -> it and they call next
+//! end    TERM to the runtime, KILL after its share -> SHUTDOWN to extensions that asked for it, KILL to the others
+//!        -> they acknowledge or exit, or their time is over -> KILL to every group, everything is reaped
+//! ```
+//!
+//! Where there are no external extensions the runtime starts at once, and one that fails is killed at once.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tm_lambda::{RuntimeExit, environment as env};
+use jiff::Timestamp;
+use tm_lambda::extension::{ExtensionStatus, ShutdownReason};
+use tm_lambda::limits::{INTERNAL_SHUTDOWN, RUNTIME_SHUTDOWN, SHUTDOWN_BUDGET};
+use tm_lambda::{Deadline, RuntimeExit, environment as env, error_type};
 use tm_serve::Tasks;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::ending::Ending;
+use super::ending::{Ending, ExtensionFailure, Shutdown};
+use super::external::{self, External};
 use super::session::{Event, Session};
 use crate::config::Config;
 use crate::invocation::Delivery;
-use crate::logs::{Lane, Output, Tail};
+use crate::logs::{Lane, Output, Speaker, Tail, Voice};
 use crate::process::children::{Child, Children};
 use crate::process::memory::Peak;
-use crate::process::{StartError, Started, procfs};
-use crate::runtime_api::{self, Entry};
+use crate::process::{LaunchError, StartError, Started, procfs};
+use crate::runtime_api::{self, Entry, Link};
 
-/// One process of a worker.
+/// One environment of a worker.
 #[derive(Debug)]
 pub(crate) struct Environment {
     index: usize,
     session: Session,
-    child: Child,
-    exit: Option<RuntimeExit>,
+    /// Not there until all external extensions have registered.
+    runtime: Option<Runtime>,
+    /// How it ended, while the worker has yet to hear what it said before.
+    untold: Option<RuntimeExit>,
+    external: External,
     lane: Lane,
     peak: Peak,
     started: Instant,
@@ -35,24 +52,35 @@ pub(crate) struct Environment {
     /// The Runtime API and the lane; they end with the environment.
     tasks: Tasks,
     api: CancellationToken,
+    address: SocketAddr,
+    link: Link,
+}
+
+/// The runtime's process.
+#[derive(Debug)]
+struct Runtime {
+    child: Child,
+    exit: Option<RuntimeExit>,
     /// Its place in the shared Runtime API, where there is one.
     _entry: Option<Entry>,
 }
 
-/// What happens to a process.
+/// What happens in an environment.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// It called.
+    /// Somebody called.
     Session(Event),
-    /// It ended.
+    /// The runtime's process ended.
     Exited(RuntimeExit),
+    /// An extension failed.
+    Extension(ExtensionFailure),
     /// The time is over.
     Deadline,
     /// The shim stops now.
     Halted,
 }
 
-/// How long a process may take to end by itself after it reported an init error.
+/// How long a process may take to end by itself after it reported that it gives up.
 const INIT_ERROR_GRACE: Duration = Duration::from_millis(500);
 
 /// How long an answer that is on its way is waited for when its sender has ended.
@@ -64,8 +92,8 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 // === impl Environment ===
 
 impl Environment {
-    /// Starts the process of worker `index`, with a Runtime API of its own.
-    pub(crate) async fn start(index: usize, shared: &Shared, output: Output) -> Result<Self, StartError> {
+    /// An environment of worker `index` without processes, with a Runtime API of its own.
+    pub(crate) async fn new(index: usize, shared: &Shared, output: Output) -> Result<Self, StartError> {
         let (session, link) = Session::new(Arc::clone(&shared.config.function));
         let (tasks, api) = (Tasks::new(), CancellationToken::new());
         let address = match shared.api.as_ref().and_then(|api| api.told()) {
@@ -74,44 +102,100 @@ impl Environment {
                 StartError::Sandbox(format!("failed to bind a Runtime API port: {error}"))
             })?,
         };
-        let Started { child, pipes } = shared.launcher.start(index, address)?;
-        let entry = shared.api.as_ref().map(|api| api.enter(child.pid(), index, link));
-        let lane = Lane::start(pipes, output, &tasks);
-        let children = shared.launcher.children();
         Ok(Self {
             index,
             session,
-            child,
-            exit: None,
-            lane,
+            runtime: None,
+            untold: None,
+            external: External::default(),
+            lane: Lane::start(output, &tasks),
             peak: Peak::default(),
             started: Instant::now(),
             init: None,
-            children,
+            children: shared.launcher.children(),
             tasks,
             api,
-            _entry: entry,
+            address,
+            link,
         })
     }
 
-    /// Waits for the first `next`.
-    pub(crate) async fn init(&mut self, limit: Instant, stop: &CancellationToken) -> Result<(), Ending> {
-        match self.step(Some(limit), stop).await {
-            Step::Session(Event::Ready) => {
-                self.init = Some(self.started.elapsed());
-                Ok(())
+    /// Starts everything, and waits until everybody asked for their first event.
+    pub(crate) async fn init(
+        &mut self,
+        shared: &Shared,
+        limit: Instant,
+        stop: &CancellationToken,
+    ) -> Result<(), Ending> {
+        self.start_extensions(shared).map_err(Ending::Extension)?;
+        if !self.external.is_empty() {
+            // LC-01: only then the runtime.
+            self.init_event(limit, stop).await?;
+        }
+        self.start_runtime(shared).map_err(Ending::NotStarted)?;
+        self.init_event(limit, stop).await?;
+        self.init = Some(self.started.elapsed());
+        Ok(())
+    }
+
+    /// EX-01.
+    fn start_extensions(&mut self, shared: &Shared) -> Result<(), ExtensionFailure> {
+        let paths = shared.launcher.extensions().map_err(|error| launch_failure(String::new(), error))?;
+        if paths.is_empty() {
+            return Ok(());
+        }
+        self.session.expect(paths.iter().map(|path| external::name_of(path)));
+        let mut voices = Vec::new();
+        let mut started = Ok(());
+        for path in paths {
+            match self.external.start(shared, &path, self.index, self.address, &self.link) {
+                Ok(voice) => voices.push(voice),
+                Err(error) => {
+                    let name = external::name_of(&path);
+                    self.session.not_launched(&name, error.kind);
+                    started = Err(launch_failure(name, error));
+                    break;
+                }
             }
+        }
+        self.lane.listen(voices);
+        started
+    }
+
+    fn start_runtime(&mut self, shared: &Shared) -> Result<(), StartError> {
+        let Started { child, pipes } = shared.launcher.start(self.index, self.address)?;
+        let entry = shared.api.as_ref().map(|api| api.enter(child.pid(), self.index, self.link.clone()));
+        self.lane.listen(vec![Voice { speaker: Speaker::Function, pipes }]);
+        self.runtime = Some(Runtime { child, exit: None, _entry: entry });
+        Ok(())
+    }
+
+    /// The next thing that an init waits for.
+    async fn init_event(&mut self, limit: Instant, stop: &CancellationToken) -> Result<(), Ending> {
+        match self.step(Some(limit), stop).await {
+            Step::Session(Event::Gathered | Event::Ready) => Ok(()),
             Step::Session(Event::InitError(error)) => {
                 // It is expected to end by itself, with the last of its output (RT-36).
-                let _ = tokio::time::timeout(INIT_ERROR_GRACE, self.exited()).await;
+                self.serve_until(Instant::now() + INIT_ERROR_GRACE, Self::has_no_runtime).await;
                 Err(Ending::InitError(error))
             }
             // No event was given, so none can be answered.
-            Step::Session(Event::Uploaded(_) | Event::Streaming(_)) => Err(Ending::Halted),
+            Step::Session(_) => Err(Ending::Halted),
+            Step::Extension(failure) => Err(Ending::Extension(failure)),
             Step::Exited(exit) => Err(Ending::Exited(exit)),
             Step::Deadline => Err(Ending::TimedOut),
             Step::Halted => Err(Ending::Halted),
         }
+    }
+
+    /// What there is to tell of extensions.
+    pub(crate) fn extensions(&self) -> Vec<ExtensionStatus> {
+        self.session.statuses()
+    }
+
+    /// Puts lines ahead of everything that is said from now on.
+    pub(crate) fn write(&self, lines: String) {
+        self.lane.write(lines);
     }
 
     /// The init was ahead of the invokes: the first of them is billed for it (LG-06).
@@ -143,54 +227,57 @@ impl Environment {
     ///
     /// Nothing is lost when the future is dropped.
     pub(crate) async fn step(&mut self, deadline: Option<Instant>, halt: &CancellationToken) -> Step {
-        tokio::select! {
+        let exit = tokio::select! {
             // What it said comes before how it ended, and both before our own limits.
             biased;
-            event = self.session.event() => return Step::Session(event),
-            exit = self.child.exited(), if self.exit.is_none() => self.exit = Some(exit),
+            event = self.session.event() => return Step::of(event),
+            exit = async { self.untold.take().expect("it was looked at") }, if self.untold.is_some() => exit,
+            exit = exited(&mut self.runtime) => exit,
+            (name, exit) = self.external.exited() => return Step::Extension(self.crashed(name, exit)),
             () = at(deadline) => return Step::Deadline,
             () = halt.cancelled() => return Step::Halted,
-        }
-        self.after_exit().await
+        };
+        self.after_exit(exit).await
     }
 
     /// A process that ends right behind its answer has still answered.
-    async fn after_exit(&mut self) -> Step {
+    async fn after_exit(&mut self, exit: RuntimeExit) -> Step {
         if self.session.is_uploading()
             && let Ok(event) = tokio::time::timeout(UPLOAD_GRACE, self.session.event()).await
         {
-            return Step::Session(event);
+            self.untold = Some(exit);
+            return Step::of(event);
         }
-        Step::Exited(self.exit.expect("the process has just ended"))
+        Step::Exited(exit)
     }
 
-    async fn exited(&mut self) {
-        if self.exit.is_none() {
-            self.exit = Some(self.child.exited().await);
-        }
+    /// LC-12: the process of an extension ended while nobody had asked it to.
+    fn crashed(&mut self, name: String, exit: RuntimeExit) -> ExtensionFailure {
+        self.session.gone(&name);
+        ExtensionFailure { name, error: error_type::EXTENSION_CRASH, reason: exit.of_extension() }
     }
 
     /// The peak of the memory so far, in MB.
     pub(crate) fn memory(&mut self) -> u64 {
-        if self.exit.is_none() {
-            self.peak.sample(self.child.pid());
-        }
+        let running = self.runtime.iter().filter(|runtime| runtime.exit.is_none());
+        self.peak.sample(running.map(|runtime| runtime.child.pid()).chain(self.external.pids()));
         self.peak.megabytes()
     }
 
-    /// Ends the process, its group and what escaped from it, then writes the rest of its output and these lines.
-    /// With `grace` it is asked first. Gives the end of the log where `tail` says so.
-    pub(crate) async fn end(mut self, grace: Option<Duration>, lines: String, tail: Tail) -> Option<String> {
-        if let Some(grace) = grace {
-            // What it says to the signal comes behind the lines of its last invoke.
-            self.lane.settle().await;
-            self.child.terminate();
-            let _ = tokio::time::timeout(grace, self.exited()).await;
+    /// Ends all processes, their groups and what escaped from them, then writes the rest of their output and these lines.
+    /// Gives the end of the log where `tail` says so.
+    pub(crate) async fn end(mut self, shutdown: Shutdown, lines: String, tail: Tail) -> Option<String> {
+        if let Shutdown::InOrder(reason) = shutdown {
+            let (budget, share) = self.times(reason);
+            if !share.is_zero() {
+                // What is said from now on comes behind the lines of the last invoke.
+                self.lane.settle().await;
+            }
+            let began = Instant::now();
+            self.end_runtime(began + share).await;
+            self.end_extensions(reason, began + budget).await;
         }
-        self.child.kill();
-        if tokio::time::timeout(KILL_LIMIT, self.exited()).await.is_err() {
-            tracing::error!(pid = self.child.pid(), "the runtime does not end although it was killed");
-        }
+        self.kill_all().await;
         let index = self.index.to_string();
         self.children.end_strays(|pid| procfs::has_variable(pid, env::BOOTSTRAP_INDEX, &index)).await;
         self.api.cancel();
@@ -198,6 +285,110 @@ impl Environment {
         self.tasks.join(Duration::from_millis(50)).await;
         log
     }
+
+    /// LM-19: all of a shutdown, and the runtime's share of it. Without extensions nothing is AWS's time at the end of a
+    /// failed environment; a container that is stopped gives its runtime some, as users of Kubernetes expect (LC-20).
+    fn times(&self, reason: ShutdownReason) -> (Duration, Duration) {
+        if !self.external.is_empty() {
+            return (SHUTDOWN_BUDGET, RUNTIME_SHUTDOWN);
+        }
+        let all = match reason {
+            _ if !self.session.extensions().is_empty() => INTERNAL_SHUTDOWN,
+            ShutdownReason::Spindown => SHUTDOWN_BUDGET,
+            ShutdownReason::Timeout | ShutdownReason::Failure => Duration::ZERO,
+        };
+        (all, all)
+    }
+
+    /// LC-17: the runtime ends first.
+    async fn end_runtime(&mut self, deadline: Instant) {
+        let Some(runtime) = self.runtime.as_ref().filter(|runtime| runtime.exit.is_none()) else { return };
+        if deadline > Instant::now() {
+            runtime.child.terminate();
+            self.serve_until(deadline, Self::has_no_runtime).await;
+        }
+        self.kill_runtime().await;
+    }
+
+    async fn kill_runtime(&mut self) {
+        if let Some(runtime) = &self.runtime {
+            runtime.child.kill();
+        }
+        self.serve_until(Instant::now() + KILL_LIMIT, Self::has_no_runtime).await;
+        if !self.has_no_runtime() {
+            tracing::error!(worker = self.index, "the runtime does not end although it was killed");
+        }
+    }
+
+    /// SHUTDOWN to those that asked for it; the others are killed outright.
+    async fn end_extensions(&mut self, reason: ShutdownReason, deadline: Instant) {
+        if self.external.is_empty() {
+            return;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.session.shut_down(reason, Deadline::after(Timestamp::now(), left));
+        self.external.kill(|name| !self.session.extensions().awaited(name));
+        self.serve_until(deadline, |environment| environment.session.extensions().is_down()).await;
+        for status in self.session.statuses() {
+            if self.session.extensions().awaited(&status.name) {
+                tracing::warn!(
+                    extension = status.name,
+                    "killed: it did not acknowledge SHUTDOWN in its time"
+                );
+            }
+        }
+    }
+
+    async fn kill_all(&mut self) {
+        self.external.kill(|_| true);
+        self.kill_runtime().await;
+        self.serve_until(Instant::now() + KILL_LIMIT, |environment| environment.external.all_exited()).await;
+        if !self.external.all_exited() {
+            tracing::error!(worker = self.index, "an extension does not end although it was killed");
+        }
+    }
+
+    /// Answers calls, and notices ends, until `done` or the deadline.
+    async fn serve_until(&mut self, deadline: Instant, done: impl Fn(&Self) -> bool) {
+        while !done(self) {
+            tokio::select! {
+                biased;
+                _ = self.session.event() => {}
+                _ = exited(&mut self.runtime) => {}
+                (name, _) = self.external.exited() => self.session.gone(&name),
+                () = tokio::time::sleep_until(deadline) => return,
+            }
+        }
+    }
+
+    fn has_no_runtime(&self) -> bool {
+        self.runtime.as_ref().is_none_or(|runtime| runtime.exit.is_some())
+    }
+}
+
+// === impl Step ===
+
+impl Step {
+    fn of(event: Event) -> Self {
+        match event {
+            Event::ExtensionFailed(failure) => Self::Extension(failure),
+            event => Self::Session(event),
+        }
+    }
+}
+
+fn launch_failure(name: String, error: LaunchError) -> ExtensionFailure {
+    ExtensionFailure { name, error: error_type::EXTENSION_LAUNCH_ERROR, reason: error.reason }
+}
+
+/// Waits for the end of the runtime; for ever where there is none, or where its end is known.
+async fn exited(runtime: &mut Option<Runtime>) -> RuntimeExit {
+    let Some(runtime) = runtime.as_mut().filter(|runtime| runtime.exit.is_none()) else {
+        return std::future::pending().await;
+    };
+    let exit = runtime.child.exited().await;
+    runtime.exit = Some(exit);
+    exit
 }
 
 /// Waits for the deadline, if there is one.

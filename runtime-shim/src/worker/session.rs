@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use tm_lambda::api_error::ApiError;
-use tm_lambda::extension::ExtensionError;
-use tm_lambda::{FunctionError, RequestId, RuntimeCall, RuntimeState};
+use tm_lambda::extension::{ExtensionError, ExtensionState, ExtensionStatus, ShutdownReason};
+use tm_lambda::{Deadline, FunctionError, RequestId, RuntimeCall, RuntimeState, error_type};
 use tokio::sync::{mpsc, oneshot};
 
+use super::ending::ExtensionFailure;
 use super::extensions::Extensions;
 use crate::config::Function;
 use crate::invocation::Delivery;
@@ -26,6 +27,18 @@ pub(crate) struct Session {
     extensions: Extensions,
     /// The runtime waits for an event, and its extensions are still at work.
     waiting: bool,
+    /// What is waited for of external extensions.
+    gathering: Gathering,
+}
+
+/// What external extensions are to do, all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gathering {
+    Nothing,
+    /// Register (LC-01).
+    Register,
+    /// Acknowledge the end (LC-19).
+    Acknowledge,
 }
 
 /// The invoke that the process has, or is to get.
@@ -40,6 +53,10 @@ struct Current {
 /// What the worker must know of.
 #[derive(Debug)]
 pub(crate) enum Event {
+    /// All external extensions have registered, or all have acknowledged the end.
+    Gathered,
+    /// An extension gives up.
+    ExtensionFailed(ExtensionFailure),
     /// The process waits for an event: its init, or the invoke before, is over (RT-26).
     Ready,
     /// Its init failed.
@@ -64,6 +81,7 @@ impl Session {
             current: None,
             extensions: Extensions::default(),
             waiting: false,
+            gathering: Gathering::Nothing,
         };
         (session, link)
     }
@@ -102,6 +120,38 @@ impl Session {
         self.current = None;
     }
 
+    /// These external extensions are being started; [`Event::Gathered`] follows when all have registered.
+    pub(crate) fn expect(&mut self, names: impl Iterator<Item = String>) {
+        self.extensions.expect(names);
+        self.gathering = Gathering::Register;
+    }
+
+    /// One of them could not be started.
+    pub(crate) fn not_launched(&mut self, name: &str, kind: &str) {
+        self.extensions.not_launched(name, kind);
+    }
+
+    /// Tells external extensions of the end; [`Event::Gathered`] follows when none is left to be waited for.
+    pub(crate) fn shut_down(&mut self, reason: ShutdownReason, deadline: Deadline) {
+        self.extensions.shut_down(reason, deadline);
+        self.gathering = Gathering::Acknowledge;
+    }
+
+    /// Who is there beside the runtime.
+    pub(crate) fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// The process of an external extension has ended.
+    pub(crate) fn gone(&mut self, name: &str) {
+        self.extensions.gone(name);
+    }
+
+    /// What there is to tell of extensions.
+    pub(crate) fn statuses(&self) -> Vec<ExtensionStatus> {
+        self.extensions.statuses()
+    }
+
     /// Whether an answer is on its way.
     pub(crate) fn is_uploading(&self) -> bool {
         self.upload.is_some()
@@ -121,15 +171,22 @@ impl Session {
                     RuntimeState::Started => self.extensions.register(name, wanted),
                     _ => Err(ExtensionError::Closed),
                 });
-                None
+                self.gathered()
             }
             Call::ExtensionNext { id, reply } => {
                 self.extensions.next(id, reply);
-                self.ready()
+                self.gathered().or_else(|| self.ready())
             }
-            Call::ExtensionFailed { id, reply } => {
-                let _ = reply.send(self.extensions.failed(id));
-                None
+            Call::ExtensionFailed { id, state, error_type, reply } => {
+                let given_up = self.extensions.give_up(id, state, &error_type);
+                let _ = reply.send(given_up.as_ref().map(|_| ()).map_err(Clone::clone));
+                let error = match state {
+                    ExtensionState::InitError => error_type::EXTENSION_INIT_ERROR,
+                    _ => error_type::EXTENSION_EXIT_ERROR,
+                };
+                given_up
+                    .ok()
+                    .map(|name| Event::ExtensionFailed(ExtensionFailure { name, error, reason: error_type }))
             }
             Call::InitError { error, reply } => {
                 let allowed = self.step(RuntimeCall::InitError);
@@ -158,6 +215,19 @@ impl Session {
                 None
             }
         }
+    }
+
+    /// The end of a wait for external extensions.
+    fn gathered(&mut self) -> Option<Event> {
+        let over = match self.gathering {
+            Gathering::Nothing => false,
+            Gathering::Register => self.extensions.all_registered(),
+            Gathering::Acknowledge => self.extensions.is_down(),
+        };
+        if over {
+            self.gathering = Gathering::Nothing;
+        }
+        over.then_some(Event::Gathered)
     }
 
     /// The phase is over when the runtime and all of its extensions wait (LC-02, LC-07).

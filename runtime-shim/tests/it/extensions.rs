@@ -76,7 +76,6 @@ notes = errors('GET', '/2020-01-01/extension/event/next')
 id = register('one')[1]['Lambda-Extension-Identifier']
 known = {'Lambda-Extension-Identifier': id}
 notes.append(extension('POST', '/2020-01-01/extension/exit/error', '{}', known)[::2])
-notes.append(extension('POST', '/2020-01-01/extension/exit/error', '{}', {**known, 'Lambda-Extension-Function-Error-Type': 'X'})[::2])
 notes.append(extension('PUT', '/2022-07-01/telemetry', '{}', known)[::2])
 notes.append(extension('PUT', '/2020-08-15/logs', '{}')[0])
 in_thread(lambda: wait_event(id))
@@ -99,7 +98,6 @@ next_event()
             error("Invalid Lambda-Extension-Identifier", "InvalidExtensionIdentifier"),
             error(unknown, "UnknownExtensionIdentifier"),
             [403, header],
-            [202, "{\"status\":\"OK\"}\n"],
             [202, telemetry],
             403,
         ])
@@ -163,4 +161,28 @@ while True:
     }
     shim.stop();
     assert!(!shim.work("event").exists());
+}
+
+#[test]
+fn one_that_gives_up_fails_the_invoke_and_its_process() {
+    let program = "
+id = register('inner', '{\"events\":[\"INVOKE\"]}')[1]['Lambda-Extension-Identifier']
+def serve():
+    wait_event(id)
+    wait_event(id)
+    headers = {'Lambda-Extension-Identifier': id, 'Lambda-Extension-Function-Error-Type': 'Extension.Bored'}
+    extension('POST', '/2020-01-01/extension/exit/error', '{}', headers)
+in_thread(serve)
+while True:
+    invoke, body, headers = next_event()
+    if body != b'1':
+        time.sleep(60)
+    respond(invoke, json.dumps(os.getpid()))
+";
+    let shim = python(program).start();
+    let first = shim.invoke("1").json();
+    let answer = shim.invoke("2");
+    let message = format!("RequestId: {} Error: Extension.Bored", answer.id());
+    assert_eq!(answer.json(), json!({"errorType": "Extension.ExitError", "errorMessage": message}));
+    assert_ne!(shim.invoke("1").json(), first, "another process");
 }

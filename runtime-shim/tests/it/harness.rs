@@ -27,6 +27,9 @@ fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sh', b'lo', 0x41))
 os.execv(sys.argv[1], sys.argv[1:])
 ";
 
+/// The same for an external extension.
+const EXTENSION: &str = include_str!("extension.py");
+
 /// A runtime that does what each event says.
 pub(crate) const ACTOR: &str = include_str!("actor.py");
 
@@ -70,6 +73,7 @@ impl Setup {
             .env("LAMBDA_TASK_ROOT", folder.path().join("task"))
             // No bootstrap of the machine's own may be found.
             .env("LAMBDA_RUNTIME_DIR", folder.path().join("runtime"))
+            .env("TM_EXTENSIONS_DIR", folder.path().join("extensions"))
             .env("FUNCTION_TTL", "20s")
             .env("WORK", folder.path())
             .stdin(Stdio::null())
@@ -101,6 +105,12 @@ impl Setup {
     /// Writes the bootstrap.
     pub(crate) fn bootstrap(self, text: &str) -> Self {
         self.file("task/bootstrap", text, 0o755)
+    }
+
+    /// Adds an external extension, a Python program behind the preludes.
+    pub(crate) fn extension(self, name: &str, program: &str) -> Self {
+        let text = format!("#!{} -S\n{PRELUDE}\n{EXTENSION}\n{program}", python().display());
+        self.file(&format!("extensions/{name}"), &text, 0o755)
     }
 
     /// Writes a file into the folder.

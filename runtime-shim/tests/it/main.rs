@@ -8,6 +8,7 @@ mod cloud_events;
 mod contract;
 mod drop_in;
 mod extensions;
+mod external;
 mod failures;
 mod harness;
 mod hostile;

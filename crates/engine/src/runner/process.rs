@@ -397,10 +397,14 @@ impl Translation {
         for (_, value) in &mut spec.env {
             *value = self.word(value);
         }
-        let lambda = [("LAMBDA_TASK_ROOT", "/var/task"), ("LAMBDA_RUNTIME_DIR", "/var/runtime")];
-        for (name, path) in lambda {
-            if self.pairs.iter().any(|(from, _)| from == path) && !spec.env.iter().any(|(key, _)| key == name)
-            {
+        let lambda = [
+            ("LAMBDA_TASK_ROOT", "/var/task", "/var/task"),
+            ("LAMBDA_RUNTIME_DIR", "/var/runtime", "/var/runtime"),
+            ("TM_EXTENSIONS_DIR", "/opt", "/opt/extensions"),
+        ];
+        for (name, folder, path) in lambda {
+            let known = self.pairs.iter().any(|(from, _)| from == folder);
+            if known && !spec.env.iter().any(|(key, _)| key == name) {
                 spec.env.push((name.into(), self.word(path)));
             }
         }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{InitPhase, Report, Status, billed};
+use crate::extension::ExtensionStatus;
 use crate::function_error::FunctionError;
 use crate::id::{FunctionVersion, RequestId};
 use crate::log_tail::LogFormat;
@@ -74,6 +75,16 @@ struct InitReportRecord<'a> {
     #[serde(flatten)]
     outcome: Outcome<'a>,
     metrics: DurationMs,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ExtensionRecord<'a> {
+    name: &'a str,
+    state: &'static str,
+    events: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_type: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -165,6 +176,22 @@ impl SystemLog {
             metrics: DurationMs { duration_ms: millis(duration) },
         };
         self.json(status.level(SystemLevel::Debug), "platform.initReport", &record)
+    }
+
+    /// An init is over, well or not: where an extension stands.
+    pub fn extension(&self, status: &ExtensionStatus) -> String {
+        if self.format == LogFormat::Text {
+            return super::extension(status);
+        }
+        let ExtensionStatus { name, state, events, error_type } = status;
+        let record = ExtensionRecord {
+            name,
+            state: state.word(),
+            events: events.words(),
+            error_type: error_type.as_deref(),
+        };
+        let level = if error_type.is_some() { SystemLevel::Warn } else { SystemLevel::Info };
+        self.json(level, "platform.extension", &record)
     }
 
     /// An invoke begins.
