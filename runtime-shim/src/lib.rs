@@ -14,6 +14,7 @@ mod cli;
 mod codec;
 mod config;
 mod front;
+mod hosts;
 mod invocation;
 mod logs;
 mod metrics;
@@ -23,6 +24,7 @@ mod queue;
 mod run;
 mod runtime_api;
 mod signals;
+mod telemetry;
 mod worker;
 
 use std::ffi::OsString;

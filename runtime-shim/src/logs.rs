@@ -11,6 +11,7 @@ mod sink;
 
 use std::time::Duration;
 
+use tm_lambda::telemetry::Stamped;
 use tm_serve::Tasks;
 use tokio::sync::{mpsc, oneshot};
 
@@ -31,18 +32,27 @@ pub(crate) struct Lane {
 enum Command {
     /// Listen to these processes, too.
     Listen(Vec<Voice>),
-    /// Write these lines now.
-    Write(String),
-    /// Write what the function has said so far, then these lines.
+    /// Write this now.
+    Write(Note),
+    /// Write what the function has said so far, then this.
     AfterOutput(Last),
-    /// Write everything until the pipes close (or the time is over), then these lines, and end.
+    /// Write everything until the pipes close (or the time is over), then this, and end.
     Close(Last),
 }
 
-/// Lines that end something.
+/// What the platform says at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Note {
+    /// For the log, whole.
+    pub(crate) lines: String,
+    /// For subscribers.
+    pub(crate) records: Vec<Stamped>,
+}
+
+/// A note that ends something.
 #[derive(Debug)]
 struct Last {
-    lines: String,
+    note: Note,
     /// What becomes of the log's tail behind them.
     tail: Tail,
     /// Lane → worker: they are written; and the tail, if it was taken.
@@ -57,6 +67,15 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 /// How long the pipes of a dead process may stay open: a grandchild that escaped may hold them.
 const CLOSE: Duration = Duration::from_millis(250);
+
+// === impl Note ===
+
+impl Note {
+    /// Whether there is nothing to say.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.records.is_empty()
+    }
+}
 
 // === impl Lane ===
 
@@ -73,31 +92,31 @@ impl Lane {
         self.send(Command::Listen(voices));
     }
 
-    /// Puts lines ahead of everything that the function says from now on.
-    pub(crate) fn write(&self, lines: String) {
-        if lines.is_empty() {
+    /// Puts a note ahead of everything that the function says from now on.
+    pub(crate) fn write(&self, note: Note) {
+        if note.is_empty() {
             return;
         }
-        self.send(Command::Write(lines));
+        self.send(Command::Write(note));
     }
 
-    /// Puts lines behind everything that the function has said so far.
-    pub(crate) fn after_output(&mut self, lines: String, tail: Tail) {
+    /// Puts a note behind everything that the function has said so far.
+    pub(crate) fn after_output(&mut self, note: Note, tail: Tail) {
         let (written, settled) = oneshot::channel();
-        self.send(Command::AfterOutput(Last { lines, tail, written }));
+        self.send(Command::AfterOutput(Last { note, tail, written }));
         self.settled = Some(settled);
     }
 
-    /// Waits until the lines of [`Lane::after_output`] are written, at most a second; gives the tail that was taken there.
+    /// Waits until the note of [`Lane::after_output`] is written, at most a second; gives the tail that was taken there.
     pub(crate) async fn settle(&mut self) -> Option<String> {
         let settled = self.settled.take()?;
         tokio::time::timeout(SETTLE, settled).await.ok()?.ok()?
     }
 
-    /// Ends the lane: the rest of the output, then these lines. The processes must be dead.
-    pub(crate) async fn close(self, lines: String, tail: Tail) -> Option<String> {
+    /// Ends the lane: the rest of the output, then this note. The processes must be dead.
+    pub(crate) async fn close(self, note: Note, tail: Tail) -> Option<String> {
         let (written, closed) = oneshot::channel();
-        self.send(Command::Close(Last { lines, tail, written }));
+        self.send(Command::Close(Last { note, tail, written }));
         tokio::time::timeout(CLOSE + SETTLE, closed).await.ok()?.ok()?
     }
 
@@ -122,15 +141,15 @@ async fn run(mut pipes: Pipes, output: Output, mut commands: mpsc::Receiver<Comm
         };
         match command {
             Some(Command::Listen(voices)) => voices.into_iter().for_each(|voice| pipes.add(voice)),
-            Some(Command::Write(lines)) => output.write(lines.into()).await,
-            Some(Command::AfterOutput(Last { lines, tail, written })) => {
+            Some(Command::Write(note)) => output.note(note).await,
+            Some(Command::AfterOutput(Last { note, tail, written })) => {
                 output.said(pipes.available()).await;
-                output.write(lines.into()).await;
+                output.note(note).await;
                 let _ = written.send(output.tail(tail));
             }
-            Some(Command::Close(Last { lines, tail, written })) => {
+            Some(Command::Close(Last { note, tail, written })) => {
                 finish(&mut pipes, &output).await;
-                output.write(lines.into()).await;
+                output.note(note).await;
                 let _ = written.send(output.tail(tail));
                 return;
             }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use crate::process::extensions::has_extensions;
 use crate::worker::{Shared, Worker};
 
 /// Runs the workers until they are drained or halted. `initialised` is answered when the first worker's init has ended.
 pub(crate) async fn run(shared: Arc<Shared>, initialised: oneshot::Sender<()>) {
-    let most = shared.config.workers(has_extensions(&shared));
+    let most = shared.config.workers(has_extensions(&shared.config.launch));
     let mut workers = JoinSet::new();
     let mut started = 1;
     start(&mut workers, &shared, 0, Some(initialised));
@@ -32,11 +33,6 @@ pub(crate) async fn run(shared: Arc<Shared>, initialised: oneshot::Sender<()>) {
             },
         }
     }
-}
-
-fn has_extensions(shared: &Shared) -> bool {
-    crate::process::extensions::find(&shared.config.launch.extensions_dir)
-        .map_or(true, |found| !found.is_empty())
 }
 
 fn start(

@@ -18,11 +18,12 @@ use crate::logs::Sink;
 use crate::metrics::Metrics;
 use crate::process::Launcher;
 use crate::process::children::Children;
+use crate::process::extensions::has_extensions;
 use crate::queue::Queue;
 use crate::runtime_api::SharedApi;
 use crate::signals::{self, Stop};
 use crate::worker::Shared;
-use crate::{front, metrics, pool};
+use crate::{front, hosts, metrics, pool};
 
 /// Why the shim could not serve, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +83,9 @@ async fn serve(
     let socket = bind(config.front.address)?;
     let metrics = Arc::new(Metrics::new());
     let queue = Arc::new(Queue::new(config.queue_length, config.function_timeout, Arc::clone(&metrics)));
+    if has_extensions(&config.launch) {
+        hosts::name_the_sandbox(Path::new("/etc/hosts"));
+    }
     let launcher = Launcher::new(config.launch.clone(), &config.function, children);
     let tasks = Tasks::new();
     let api = match config.shared_api {

@@ -7,7 +7,7 @@
 //! * `GET  /2018-06-01/ping` - 200 `pong`
 //!
 //! * `POST /2020-01-01/extension/register`, `GET …/event/next`, `POST …/init/error`, `POST …/exit/error` - extensions
-//! * `PUT  /2022-07-01/telemetry`, `PUT /2020-08-15/logs` - 202, not supported
+//! * `PUT  /2022-07-01/telemetry`, `PUT /2020-08-15/logs` - subscriptions of extensions; 200
 //!
 //! Everything else is 404, a wrong method 405. Handlers know HTTP; what a call means for the worker is decided in the
 //! worker's own loop, which they reach through a [`Link`].
@@ -27,7 +27,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use tm_lambda::extension::{ExtensionState, LOGS_NOT_SUPPORTED, TELEMETRY_NOT_SUPPORTED};
+use tm_lambda::extension::ExtensionState;
 use tm_lambda::limits::MAX_RUNTIME_HEADER_BYTES;
 use tm_serve::{AcceptOptions, Http1, Options, Tasks};
 use tokio::net::TcpListener;
@@ -35,7 +35,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::body;
 use answer::Body;
-pub(crate) use link::{Call, CallKind, ExtensionReply, Link, NextReply, Offer, Upload, Uploaded};
+pub(crate) use link::{
+    Call, CallKind, ExtensionReply, Link, NextReply, Offer, SubscribeError, SubscribeReply, Upload, Uploaded,
+};
 use route::Route;
 pub(crate) use shared::{Entry, SharedApi};
 
@@ -90,11 +92,8 @@ pub(crate) async fn handle(link: Link, request: Request<Incoming>) -> Result<Res
             let state = ExtensionState::ExitError;
             return Ok(Box::pin(extension::failed(&link, state, &parts.headers, body)).await);
         }
-        Route::Telemetry => {
-            return Ok(Box::pin(extension::telemetry(TELEMETRY_NOT_SUPPORTED, &parts.headers, body)).await);
-        }
-        Route::Logs => {
-            return Ok(Box::pin(extension::telemetry(LOGS_NOT_SUPPORTED, &parts.headers, body)).await);
+        Route::Subscribe(api) => {
+            return Ok(Box::pin(extension::subscribe(&link, api, &parts.headers, body)).await);
         }
         Route::WrongMethod => Ok(unread(body, answer::wrong_method()).await),
         Route::Unknown => Ok(unread(body, answer::not_found()).await),

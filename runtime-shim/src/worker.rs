@@ -15,14 +15,17 @@ mod ending;
 mod environment;
 mod extensions;
 mod external;
+mod platform;
 mod session;
+mod timing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tm_lambda::extension::ShutdownReason;
-use tm_lambda::log::{InitPhase, InitStart, Report, Status, SystemLog};
+use tm_lambda::log::{InitPhase, Report, Status};
+use tm_lambda::telemetry::Span;
 use tm_lambda::{FunctionError, RequestId};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -30,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::invocation::{Invocation, Outcome, Responder};
-use crate::logs::{Output, Sink, Tail};
+use crate::logs::{Note, Output, Sink, Tail};
 use crate::metrics::Metrics;
 use crate::process::Launcher;
 use crate::queue::{Promise, Queue};
@@ -38,6 +41,7 @@ use crate::runtime_api::SharedApi;
 use caller::Caller;
 use ending::{Ending, Shutdown};
 use environment::{Environment, Step};
+use platform::Platform;
 use session::Event;
 
 /// What all workers share.
@@ -65,6 +69,7 @@ pub(crate) struct Worker {
     index: usize,
     shared: Arc<Shared>,
     output: Output,
+    platform: Platform,
     failed_inits: u32,
 }
 
@@ -82,7 +87,18 @@ enum Stage {
 struct FailedInit {
     ending: Ending,
     environment: Option<Box<Environment>>,
-    duration: Duration,
+    /// What there is to tell of it.
+    note: Note,
+}
+
+/// The figures of an invoke that is over.
+struct Ran {
+    id: RequestId,
+    began: Instant,
+    init: Option<Duration>,
+    /// In MB.
+    memory: u64,
+    extension_overhead: Option<Span>,
 }
 
 /// The longest pause before another init.
@@ -104,12 +120,23 @@ impl Shared {
     }
 }
 
+// === impl Ran ===
+
+impl Ran {
+    fn of(environment: &mut Environment, id: RequestId, began: Instant) -> Self {
+        let (init, memory) = (environment.take_init(), environment.memory());
+        Self { id, began, init, memory, extension_overhead: environment.extension_overhead() }
+    }
+}
+
 // === impl Worker ===
 
 impl Worker {
     pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Self {
-        let output = Output::new(shared.sink.clone(), shared.config.system_log.format);
-        Self { index, shared, output, failed_inits: 0 }
+        let platform = Platform::new(Arc::clone(&shared.config));
+        let hub = platform.hub().clone();
+        let output = Output::new(shared.sink.clone(), shared.config.system_log.format, hub);
+        Self { index, shared, output, platform, failed_inits: 0 }
     }
 
     /// Works until it is told to stop. `starting` is given back, and `initialised` answered, when the first init has
@@ -136,19 +163,15 @@ impl Worker {
         if !self.shared.healthy.load(Ordering::Relaxed) {
             return Stage::Cold;
         }
-        self.output.write(init_start_line(&self.shared.config).into()).await;
         let limit = Instant::now() + self.shared.config.init_timeout;
-        match self.init(limit, stop).await {
+        match self.init(InitPhase::Init, limit, stop).await {
             Ok(environment) => Stage::Warm(environment),
             Err(FailedInit { ending: Ending::Halted, environment, .. }) => match environment {
                 Some(environment) => self.stop(environment).await,
                 None => Stage::Stop,
             },
-            Err(FailedInit { ending, environment, duration }) => {
-                let log = &self.shared.config.system_log;
-                let mut lines = extension_lines(log, environment.as_deref());
-                lines.push_str(&log.init_report(duration, InitPhase::Init, &ending.status()));
-                self.discard(environment, &ending, lines, Tail::Keep).await;
+            Err(FailedInit { ending, environment, note }) => {
+                self.discard(environment, &ending, note, Tail::Keep).await;
                 Stage::Cold
             }
         }
@@ -157,24 +180,25 @@ impl Worker {
     /// Starts a process and waits until it asks for its first event.
     async fn init(
         &mut self,
+        phase: InitPhase,
         limit: Instant,
         stop: &CancellationToken,
     ) -> Result<Box<Environment>, FailedInit> {
+        self.platform.hub().begin_init();
+        self.output.note(self.platform.init_start(phase)).await;
         let began = Instant::now();
-        let result = match Environment::new(self.index, &self.shared, self.output.clone()).await {
+        let (output, platform) = (self.output.clone(), self.platform.clone());
+        let result = match Environment::new(self.index, &self.shared, output, platform, phase).await {
             Ok(environment) => {
                 let mut environment = Box::new(environment);
                 match Box::pin(environment.init(&self.shared, limit, stop)).await {
-                    Ok(()) => {
-                        let log = &self.shared.config.system_log;
-                        environment.write(extension_lines(log, Some(&environment)));
-                        Ok(environment)
-                    }
+                    Ok(()) => Ok(environment),
                     Err(ending) => Err((ending, Some(environment))),
                 }
             }
             Err(error) => Err((Ending::NotStarted(error), None)),
         };
+        self.platform.hub().end_init();
         self.shared.healthy.store(result.is_ok(), Ordering::Relaxed);
         if result.is_ok() {
             self.shared.metrics.init(began.elapsed());
@@ -182,7 +206,16 @@ impl Worker {
         self.failed_inits = if result.is_ok() { 0 } else { self.failed_inits.saturating_add(1) };
         result.map_err(|(ending, environment)| {
             tracing::info!(worker = self.index, %ending, "init failed");
-            FailedInit { ending, environment, duration: began.elapsed() }
+            let duration = began.elapsed();
+            let note = match &environment {
+                Some(environment) => environment.init_failed(&ending, duration),
+                None => {
+                    let mut note = Note::default();
+                    self.platform.init_end(&mut note, phase, Vec::new(), duration, &ending.status());
+                    note
+                }
+            };
+            FailedInit { ending, environment, note }
         })
     }
 
@@ -198,13 +231,13 @@ impl Worker {
                     Step::Exited(exit) => {
                         tracing::warn!(worker = self.index, "{exit} while it was idle");
                         let failure = Shutdown::InOrder(ShutdownReason::Failure);
-                        environment.end(failure, String::new(), Tail::Keep).await;
+                        environment.end(failure, Note::default(), Tail::Keep).await;
                         return Stage::Cold;
                     }
                     Step::Extension(failure) => {
                         let ending = Ending::Extension(failure);
                         tracing::warn!(worker = self.index, "{ending} while it was idle");
-                        environment.end(ending.shutdown(), String::new(), Tail::Keep).await;
+                        environment.end(ending.shutdown(), Note::default(), Tail::Keep).await;
                         return Stage::Cold;
                     }
                     Step::Deadline | Step::Halted => return self.stop(environment).await,
@@ -228,7 +261,7 @@ impl Worker {
         };
         let began = Instant::now();
         tokio::time::sleep_until((began + self.backoff()).min(invocation.expires)).await;
-        match self.init(invocation.expires, &shared.halt).await {
+        match self.init(InitPhase::Invoke, invocation.expires, &shared.halt).await {
             Ok(mut environment) => {
                 // It is inside the invoke's own duration.
                 environment.take_init();
@@ -256,21 +289,18 @@ impl Worker {
         invocation: Invocation,
         began: Instant,
     ) -> Stage {
-        let FailedInit { ending, mut environment, duration } = failed;
+        let FailedInit { ending, mut environment, mut note } = failed;
         let id = invocation.id();
         let error = ending.error(id, self.shared.config.function_timeout);
-        let Config { system_log, function, .. } = &*self.shared.config;
-        let mut lines = extension_lines(system_log, environment.as_deref());
-        lines.push_str(&system_log.init_report(duration, InitPhase::Invoke, &ending.status()));
-        let arn = invocation.delivery.context.arn.to_str().unwrap_or_default();
-        lines.push_str(&system_log.start(id, arn, &function.version));
+        self.platform.start_in(&mut note, &invocation.delivery);
         let memory = environment.as_mut().map_or(1, |environment| environment.memory());
-        lines.push_str(&self.last_lines(id, began, None, memory, &Some((&ending, &error))));
+        let ran = Ran { id, began, init: None, memory, extension_overhead: None };
+        self.last_words(&mut note, ran, &Some((&ending, &error)));
         let stop = matches!(ending, Ending::Halted);
         let mut caller = self.caller(invocation.responder);
         // Its init was all that ran.
         caller.settle(if stop { Outcome::Stopping } else { ending.outcome(error) });
-        let log = self.discard(environment, &ending, lines, tail_for(&caller)).await;
+        let log = self.discard(environment, &ending, note, tail_for(&caller)).await;
         caller.finish(log);
         if stop { Stage::Stop } else { Stage::Cold }
     }
@@ -286,14 +316,14 @@ impl Worker {
         let id = delivery.id;
         let mut caller = self.caller(responder);
         let _running = self.shared.metrics.start();
-        environment.begin(delivery, caller.takes_streams(), &self.shared.config).await;
+        environment.begin(delivery, caller.takes_streams()).await;
         let ending = loop {
             match environment.step(Some(expires), &self.shared.halt).await {
                 Step::Session(Event::Ready) => break None,
                 Step::Session(Event::Streaming(offer)) => caller.stream(offer),
                 Step::Session(Event::Uploaded(uploaded)) => caller.uploaded(id, uploaded),
-                // These belong to inits.
-                Step::Session(Event::InitError(_) | Event::Gathered | Event::ExtensionFailed(_)) => {}
+                // The others belong to inits, or never get here.
+                Step::Session(_) => {}
                 Step::Exited(exit) => break Some(Ending::Exited(exit)),
                 Step::Extension(failure) => break Some(Ending::Extension(failure)),
                 Step::Deadline => break Some(Ending::TimedOut),
@@ -313,9 +343,9 @@ impl Worker {
         began: Instant,
         caller: Caller,
     ) -> Stage {
-        let (init, memory) = (environment.take_init(), environment.memory());
-        let lines = self.last_lines(id, began, init, memory, &None);
-        let log = environment.finish(lines, caller.wants_log()).await;
+        let mut note = Note::default();
+        self.last_words(&mut note, Ran::of(&mut environment, id, began), &None);
+        let log = environment.finish(note, caller.wants_log()).await;
         caller.finish(log);
         Stage::Warm(environment)
     }
@@ -330,25 +360,20 @@ impl Worker {
         mut caller: Caller,
     ) -> Stage {
         let error = ending.error(id, self.shared.config.function_timeout);
-        let (init, memory) = (environment.take_init(), environment.memory());
-        let lines = self.last_lines(id, began, init, memory, &Some((&ending, &error)));
+        environment.runtime_failed(&ending);
+        let mut note = Note::default();
+        self.last_words(&mut note, Ran::of(&mut environment, id, began), &Some((&ending, &error)));
         let halted = matches!(ending, Ending::Halted);
         caller.settle(ending.outcome(error));
-        let log = environment.end(ending.shutdown(), lines, tail_for(&caller)).await;
+        let log = environment.end(ending.shutdown(), note, tail_for(&caller)).await;
         caller.finish(log);
         if halted { Stage::Stop } else { Stage::Cold }
     }
 
     /// What follows the function's output: why it failed, END, REPORT.
-    fn last_lines(
-        &self,
-        id: RequestId,
-        began: Instant,
-        init: Option<Duration>,
-        max_memory: u64,
-        failure: &Option<(&Ending, &FunctionError)>,
-    ) -> String {
+    fn last_words(&self, note: &mut Note, ran: Ran, failure: &Option<(&Ending, &FunctionError)>) {
         let config = &self.shared.config;
+        let Ran { id, began, init, memory, extension_overhead } = ran;
         let timed_out = matches!(failure, Some((Ending::TimedOut, _)));
         let report = Report {
             id,
@@ -356,34 +381,34 @@ impl Worker {
             duration: if timed_out { config.function_timeout } else { began.elapsed() },
             init,
             memory_size: config.function.memory_size,
-            max_memory,
+            max_memory: memory,
             status: failure.map_or(Status::Success, |(ending, _)| ending.status()),
         };
-        self.shared.metrics.phase(report.duration, max_memory);
+        self.shared.metrics.phase(report.duration, memory);
         let error = failure.map(|(_, error)| error);
-        config.system_log.last_lines(&report, error, config.function_timeout)
+        self.platform.invoke_end(note, report, error, extension_overhead);
     }
 
     /// LC-20: TERM first, as users of Kubernetes expect.
     async fn stop(&self, environment: Box<Environment>) -> Stage {
         let halted = self.shared.halt.is_cancelled();
         let shutdown = if halted { Shutdown::AtOnce } else { Shutdown::InOrder(ShutdownReason::Spindown) };
-        environment.end(shutdown, String::new(), Tail::Keep).await;
+        environment.end(shutdown, Note::default(), Tail::Keep).await;
         Stage::Stop
     }
 
-    /// Ends what there is of an environment, and writes lines behind its output.
+    /// Ends what there is of an environment, and writes a note behind its output.
     async fn discard(
         &self,
         environment: Option<Box<Environment>>,
         ending: &Ending,
-        lines: String,
+        note: Note,
         tail: Tail,
     ) -> Option<String> {
         match environment {
-            Some(environment) => environment.end(ending.shutdown(), lines, tail).await,
+            Some(environment) => environment.end(ending.shutdown(), note, tail).await,
             None => {
-                self.output.write(lines.into()).await;
+                self.output.note(note).await;
                 self.output.tail(tail)
             }
         }
@@ -393,21 +418,4 @@ impl Worker {
 /// The invoke is over; its caller may want the end of its log.
 fn tail_for(caller: &Caller) -> Tail {
     if caller.wants_log() { Tail::Take } else { Tail::Drop }
-}
-
-fn extension_lines(log: &SystemLog, environment: Option<&Environment>) -> String {
-    let statuses = environment.map(Environment::extensions).unwrap_or_default();
-    statuses.iter().map(|status| log.extension(status)).collect()
-}
-
-fn init_start_line(config: &Config) -> String {
-    let Config { system_log, function, .. } = config;
-    let version = env!("CARGO_PKG_VERSION");
-    system_log.init_start(&InitStart {
-        runtime_version: &format!("runtime-shim/{version}"),
-        runtime_version_arn: &format!("arn:aws:lambda:{}::runtime:runtime-shim-{version}", function.region),
-        function_name: function.name.as_str(),
-        function_version: function.version.as_str(),
-        memory_size: function.memory_size,
-    })
 }

@@ -150,14 +150,6 @@ pub enum ExtensionError {
 /// EX-03: most registrations of one environment.
 pub const MAX_EXTENSIONS: usize = 10;
 
-/// EX-10: what subscriptions to telemetry and logs are answered with (202), so that samples keep running.
-pub const TELEMETRY_NOT_SUPPORTED: &str =
-    "{\"errorMessage\":\"Telemetry API is not supported\",\"errorType\":\"Telemetry.NotSupported\"}\n";
-
-/// The same for the older Logs API.
-pub const LOGS_NOT_SUPPORTED: &str =
-    "{\"errorMessage\":\"Logs API is not supported\",\"errorType\":\"Logs.NotSupported\"}\n";
-
 /// Reads the body of a registration; no events are legal.
 ///
 /// # Errors

@@ -71,6 +71,8 @@ names! {
     EXTENSION_EVENT_IDENTIFIER = "lambda-extension-event-identifier";
     /// EX-09: why an extension gives up.
     EXTENSION_ERROR_TYPE = "lambda-extension-function-error-type";
+    /// EX-13: something that differs from batch to batch.
+    SEQUENCE_ID = "sequence-id";
     /// Knative's own probes carry it.
     K_NETWORK_PROBE = "k-network-probe";
 }

@@ -23,6 +23,7 @@ pub mod log;
 pub mod log_tail;
 pub mod prelude;
 pub mod runtime_state;
+pub mod telemetry;
 pub mod trace;
 
 pub use arn::FunctionArn;

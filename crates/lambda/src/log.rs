@@ -1,5 +1,5 @@
-//! Platform log lines: in text form here (section 6.1), in either form by [`SystemLog`]. Every function gives whole lines,
-//! newline included.
+//! Platform log lines: in text form here (section 6.1), in JSON by [`SystemLog`]. Every function gives whole lines, newline
+//! included.
 
 mod system;
 
@@ -11,7 +11,7 @@ use crate::extension::ExtensionStatus;
 use crate::function_error::FunctionError;
 use crate::id::{FunctionVersion, RequestId};
 
-pub use system::{InitStart, SystemLevel, SystemLog};
+pub use system::{SystemLevel, SystemLog};
 
 /// When an init happened, as `INIT_REPORT` says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub enum Status {
     Timeout,
     /// By a crash; the error type.
     Error(String),
+    /// By something else than the runtime, which was at work; the error type. Only of the runtime's own part.
+    Failure(String),
 }
 
 /// What `REPORT` says about an invoke.
@@ -97,7 +99,15 @@ pub fn report(report: &Report) -> String {
     line
 }
 
-/// The two lines before `END` that say why the platform ended an invoke; nothing for errors of the runtime's own.
+/// The lines before `END` that say why the platform ended an invoke; nothing for errors of the runtime's own.
+pub fn fault(status: &Status, id: RequestId, error: &FunctionError, limit: Duration) -> String {
+    match status {
+        Status::Timeout => timeout(jiff::Timestamp::now(), id, limit),
+        _ => failure(error),
+    }
+}
+
+/// The two lines that name an error of the platform's.
 pub fn failure(error: &FunctionError) -> String {
     match error.message() {
         "" => String::new(),
@@ -106,13 +116,13 @@ pub fn failure(error: &FunctionError) -> String {
 }
 
 /// The line that AWS prints for a timeout.
-pub fn timeout(now: jiff::Timestamp, id: RequestId, timeout: Duration) -> String {
+fn timeout(now: jiff::Timestamp, id: RequestId, timeout: Duration) -> String {
     let seconds = crate::duration_text::seconds(timeout);
     format!("{} {id} Task timed out after {seconds} seconds\n", now.strftime("%Y-%m-%dT%H:%M:%S.%3fZ"))
 }
 
 /// LG-06: what is printed, added up and rounded up; at least one millisecond.
-fn billed(duration: Duration, init: Option<Duration>) -> u128 {
+pub(crate) fn billed(duration: Duration, init: Option<Duration>) -> u128 {
     let sum = hundredths_of_millis(duration) + init.map_or(0, hundredths_of_millis);
     sum.div_ceil(100).max(1)
 }
@@ -120,7 +130,7 @@ fn billed(duration: Duration, init: Option<Duration>) -> u128 {
 // === impl InitPhase ===
 
 impl InitPhase {
-    fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Init => "init",
             Self::Invoke => "invoke",
@@ -143,8 +153,15 @@ impl Status {
         match self {
             Self::Success => None,
             Self::Timeout => Some("Status: timeout".to_owned()),
-            Self::Error(error_type) => Some(format!("Status: error\tError Type: {error_type}")),
+            Self::Error(error_type) | Self::Failure(error_type) => {
+                Some(format!("Status: error\tError Type: {error_type}"))
+            }
         }
+    }
+
+    /// How loud it is: failures are warnings.
+    pub(crate) fn level(&self, success: SystemLevel) -> SystemLevel {
+        if *self == Self::Success { success } else { SystemLevel::Warn }
     }
 }
 

@@ -1,11 +1,13 @@
-//! Where one worker's lines go: to stdout, and into the tail that a caller may ask for (LG-10).
+//! Where one worker's lines go: to stdout, into the tail that a caller may ask for (LG-10), and to extensions that subscribed.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tm_lambda::log_tail::{LogFormat, LogTail};
+use tm_lambda::telemetry::Category;
 
-use super::{Said, Sink};
+use super::{Note, Said, Sink};
+use crate::telemetry::Hub;
 
 /// The lines of one worker. Clones write to the same place.
 #[derive(Clone, Debug)]
@@ -13,6 +15,7 @@ pub(crate) struct Output {
     sink: Sink,
     tail: Arc<Mutex<LogTail>>,
     format: LogFormat,
+    hub: Hub,
 }
 
 /// What becomes of the tail.
@@ -29,19 +32,32 @@ pub(crate) enum Tail {
 // === impl Output ===
 
 impl Output {
-    pub(crate) fn new(sink: Sink, format: LogFormat) -> Self {
-        Self { sink, tail: Arc::default(), format }
+    pub(crate) fn new(sink: Sink, format: LogFormat, hub: Hub) -> Self {
+        Self { sink, tail: Arc::default(), format, hub }
     }
 
     /// Writes what processes said; waits while stdout is slow.
     pub(crate) async fn said(&self, said: Said) {
         let Said { function, extension } = said;
+        if self.hub.is_active() {
+            self.hub.lines(Category::Function, &function);
+            self.hub.lines(Category::Extension, &extension);
+        }
         self.write(function).await;
         self.write(extension).await;
     }
 
+    /// Writes what the platform says.
+    pub(crate) async fn note(&self, note: Note) {
+        let Note { lines, records } = note;
+        if !records.is_empty() {
+            self.hub.records(records);
+        }
+        self.write(lines.into()).await;
+    }
+
     /// Writes whole lines; waits while stdout is slow.
-    pub(crate) async fn write(&self, lines: Bytes) {
+    async fn write(&self, lines: Bytes) {
         if !lines.is_empty() {
             self.lock().push(&lines);
             self.sink.write(lines).await;

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use tm_lambda::extension::MAX_EXTENSIONS;
 
 use super::bootstrap;
+use crate::config::Launch;
 
 /// An external extension that cannot be started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +21,11 @@ pub(crate) struct LaunchError {
     pub(crate) reason: String,
     /// The emulator's word for it.
     pub(crate) kind: &'static str,
+}
+
+/// Whether the image has external extensions, good or bad.
+pub(crate) fn has_extensions(launch: &Launch) -> bool {
+    find(&launch.extensions_dir).map_or(true, |found| !found.is_empty())
 }
 
 /// What is in the folder; nothing where there is no folder.

@@ -5,14 +5,18 @@ use hyper::body::Incoming;
 use tm_lambda::api_error::ACCEPTED;
 use tm_lambda::extension::{self, ExtensionError, ExtensionState, Registered};
 use tm_lambda::headers;
+use tm_lambda::telemetry::{Api, Subscription, SubscriptionError};
 use uuid::Uuid;
 
 use super::answer::{self, Body};
-use super::link::Link;
+use super::link::{Link, SubscribeError};
 use crate::body::{self, Whole};
 
 /// Registrations and subscriptions are small.
 const MAX_BODY: usize = 64 * 1024;
+
+/// What a subscription is answered with: four bytes.
+const SUBSCRIBED: &str = "\"OK\"";
 
 /// `POST …/register`. Who asks for `accountId` gets it.
 pub(super) async fn register(link: &Link, fields: &HeaderMap, body: Incoming) -> Response<Body> {
@@ -85,13 +89,21 @@ pub(super) async fn failed(
     }
 }
 
-/// `PUT …/telemetry`, `PUT …/logs` (EX-10).
-pub(super) async fn telemetry(body_text: &'static str, fields: &HeaderMap, body: Incoming) -> Response<Body> {
-    let _ = read(body).await;
-    match identifier(fields) {
-        Ok(_) => answer::json(StatusCode::ACCEPTED, body_text),
-        Err(error) => refused(&error),
+/// `PUT …/telemetry`, `PUT …/logs`.
+pub(super) async fn subscribe(link: &Link, api: Api, fields: &HeaderMap, body: Incoming) -> Response<Body> {
+    match subscribed(link, api, fields, body).await {
+        Ok(()) => answer::json(StatusCode::OK, SUBSCRIBED),
+        Err(SubscribeError::Extension(error)) => refused(&error),
+        Err(SubscribeError::Subscription(error)) => answer::json(error.status(), error.body(api)),
     }
+}
+
+async fn subscribed(link: &Link, api: Api, fields: &HeaderMap, body: Incoming) -> Result<(), SubscribeError> {
+    let body = read(body).await;
+    let id = identifier(fields).map_err(SubscribeError::Extension)?;
+    let body = body.map_err(|error| SubscriptionError::Deserialization(error.to_string()));
+    let subscription = body.and_then(|body| Subscription::parse(api, &body.bytes));
+    link.subscribe(id, subscription.map_err(SubscribeError::Subscription)?).await
 }
 
 async fn read(body: Incoming) -> Result<Whole, ExtensionError> {

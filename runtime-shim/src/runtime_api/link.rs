@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use tm_lambda::api_error::ApiError;
 use tm_lambda::extension::{ExtensionError, ExtensionState, Subscriptions};
+use tm_lambda::telemetry::{Subscription, SubscriptionError};
 use tm_lambda::{FunctionError, RequestId};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -27,6 +28,18 @@ pub(crate) type NextReply = oneshot::Sender<Result<Delivery, ApiError>>;
 
 /// Worker → a waiting extension.
 pub(crate) type ExtensionReply = oneshot::Sender<Result<String, ExtensionError>>;
+
+/// Worker → a subscribing extension.
+pub(crate) type SubscribeReply = oneshot::Sender<Result<(), SubscribeError>>;
+
+/// Why somebody cannot subscribe. The two kinds have forms of their own.
+#[derive(Clone, Debug)]
+pub(crate) enum SubscribeError {
+    /// It is not who it says it is.
+    Extension(ExtensionError),
+    /// It asks for what it cannot have.
+    Subscription(SubscriptionError),
+}
 
 /// A call whose order matters; the worker answers each.
 #[derive(Debug)]
@@ -71,6 +84,15 @@ pub(crate) enum Call {
         /// Whether it is known.
         reply: oneshot::Sender<Result<(), ExtensionError>>,
     },
+    /// An extension subscribes to telemetry or logs.
+    Subscribe {
+        /// Who.
+        id: Uuid,
+        /// To what.
+        subscription: Subscription,
+        /// Whether it may.
+        reply: SubscribeReply,
+    },
     /// The init failed.
     InitError {
         /// What the runtime says about it.
@@ -111,8 +133,8 @@ pub(crate) struct Upload {
 pub(crate) enum Uploaded {
     /// The result, and the failure that its trailers may report (ST-15).
     Result(Whole, Option<Box<FunctionError>>),
-    /// The result was passed on to its end.
-    Streamed,
+    /// The result was passed on to its end; its size.
+    Streamed(u64),
     /// The function's error.
     Error(FunctionError),
     /// Over the limit.
@@ -180,6 +202,14 @@ impl Link {
         self.ask_for_extension(|reply| Call::ExtensionFailed { id, state, error_type, reply }).await
     }
 
+    /// An extension subscribes.
+    pub(crate) async fn subscribe(&self, id: Uuid, subscription: Subscription) -> Result<(), SubscribeError> {
+        let gone = || SubscribeError::Subscription(SubscriptionError::Internal);
+        let (reply, reply_rx) = oneshot::channel();
+        self.call_tx.send(Call::Subscribe { id, subscription, reply }).await.map_err(|_| gone())?;
+        reply_rx.await.unwrap_or_else(|_| Err(gone()))
+    }
+
     async fn ask_for_extension<T>(
         &self,
         call: impl FnOnce(oneshot::Sender<Result<T, ExtensionError>>) -> Call,
@@ -197,6 +227,20 @@ impl Link {
         let (reply_tx, reply_rx) = oneshot::channel();
         self.call_tx.send(call(reply_tx)).await.map_err(|_| ApiError::Internal)?;
         reply_rx.await.unwrap_or(Err(ApiError::Internal))
+    }
+}
+
+// === impl Uploaded ===
+
+impl Uploaded {
+    /// The bytes of an answer.
+    pub(crate) fn size(&self) -> u64 {
+        match self {
+            Self::Result(whole, _) => whole.bytes.len() as u64,
+            Self::Streamed(size) => *size,
+            Self::Error(error) => error.payload().len() as u64,
+            Self::TooLarge | Self::Truncated | Self::InvalidMode => 0,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use http::Method;
 use tm_lambda::RequestId;
+use tm_lambda::telemetry::Api;
 
 /// What is called. An id that is no id cannot be anybody's, so it is only known to be wrong.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,10 +20,8 @@ pub(crate) enum Route {
     ExtensionInitError,
     /// An extension gives up.
     ExtensionExitError,
-    /// A subscription to telemetry.
-    Telemetry,
-    /// A subscription to logs.
-    Logs,
+    /// A subscription to telemetry or logs.
+    Subscribe(Api),
     /// The path is known, the method is not the one for it.
     WrongMethod,
     /// Also everything of SnapStart (RT-39).
@@ -57,8 +56,10 @@ impl Route {
             "/2020-01-01/extension/event/next" => (Method::GET, Self::ExtensionNext),
             "/2020-01-01/extension/init/error" => (Method::POST, Self::ExtensionInitError),
             "/2020-01-01/extension/exit/error" => (Method::POST, Self::ExtensionExitError),
-            "/2022-07-01/telemetry" | "/2022-07-01/telemetry/" => (Method::PUT, Self::Telemetry),
-            "/2020-08-15/logs" | "/2020-08-15/logs/" => (Method::PUT, Self::Logs),
+            "/2022-07-01/telemetry" | "/2022-07-01/telemetry/" => {
+                (Method::PUT, Self::Subscribe(Api::Telemetry))
+            }
+            "/2020-08-15/logs" | "/2020-08-15/logs/" => (Method::PUT, Self::Subscribe(Api::Logs)),
             _ => return Self::Unknown,
         };
         if *method == wanted { route } else { Self::WrongMethod }
@@ -88,7 +89,7 @@ mod tests {
             (Method::GET, "/2020-01-01/extension/event/next".to_owned(), Route::ExtensionNext),
             (Method::POST, "/2020-01-01/extension/exit/error".to_owned(), Route::ExtensionExitError),
             (Method::POST, "/2020-01-01/extension/init/error".to_owned(), Route::ExtensionInitError),
-            (Method::PUT, "/2022-07-01/telemetry".to_owned(), Route::Telemetry),
+            (Method::PUT, "/2022-07-01/telemetry".to_owned(), Route::Subscribe(Api::Telemetry)),
             (Method::GET, "/2020-08-15/logs".to_owned(), Route::WrongMethod),
             (Method::GET, "/2020-01-01/extension/x".to_owned(), Route::Unknown),
             (Method::GET, format!("{base}/invocation/next/"), Route::Unknown),

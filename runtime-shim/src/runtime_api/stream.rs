@@ -67,6 +67,11 @@ pub(super) async fn forward(upload: Upload, data_tx: mpsc::Sender<Bytes>, mut bo
         upload.finish(Uploaded::TooLarge);
         return Err(ApiError::TooLarge);
     }
-    upload.finish(trailers.as_ref().and_then(upload::error_of).map_or(Uploaded::Streamed, Uploaded::Error));
+    upload.finish(
+        trailers
+            .as_ref()
+            .and_then(upload::error_of)
+            .map_or(Uploaded::Streamed(MAX_STREAM_BYTES - left), Uploaded::Error),
+    );
     Ok(answer::accepted())
 }

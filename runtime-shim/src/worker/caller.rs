@@ -57,7 +57,7 @@ impl Caller {
         self.settle(match uploaded {
             Uploaded::Result(_, Some(error)) if !self.strict => Outcome::Failed(*error),
             Uploaded::Result(whole, _) => Outcome::Success(ResultBody::Whole(whole)),
-            Uploaded::Streamed => Outcome::Success(ResultBody::Whole(Whole::default())),
+            Uploaded::Streamed(_) => Outcome::Success(ResultBody::Whole(Whole::default())),
             Uploaded::Error(error) => Outcome::Failed(error),
             Uploaded::TooLarge => Outcome::Failed(FunctionError::response_too_large()),
             Uploaded::Truncated => Outcome::Failed(FunctionError::truncated(id)),

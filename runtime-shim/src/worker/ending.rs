@@ -73,6 +73,14 @@ impl Ending {
         }
     }
 
+    /// The status of the runtime's part of the invoke (EX-16): what ended it was itself, the clock, or something else.
+    pub(crate) fn runtime_status(&self) -> Status {
+        match self.status() {
+            Status::Error(error_type) if !matches!(self, Self::Exited(_)) => Status::Failure(error_type),
+            status => status,
+        }
+    }
+
     /// How the environment is ended after it (LC-21).
     pub(crate) fn shutdown(&self) -> Shutdown {
         match self {

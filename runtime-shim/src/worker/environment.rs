@@ -14,8 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tm_lambda::extension::{ExtensionStatus, ShutdownReason};
+use tm_lambda::extension::ShutdownReason;
 use tm_lambda::limits::{INTERNAL_SHUTDOWN, RUNTIME_SHUTDOWN, SHUTDOWN_BUDGET};
+use tm_lambda::log::{InitPhase, Status};
+use tm_lambda::telemetry::{Span, Subscription};
 use tm_lambda::{Deadline, RuntimeExit, environment as env, error_type};
 use tm_serve::Tasks;
 use tokio::time::Instant;
@@ -24,14 +26,15 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::ending::{Ending, ExtensionFailure, Shutdown};
 use super::external::{self, External};
+use super::platform::Platform;
 use super::session::{Event, Session};
-use crate::config::Config;
 use crate::invocation::Delivery;
-use crate::logs::{Lane, Output, Speaker, Tail, Voice};
+use crate::logs::{Lane, Note, Output, Speaker, Tail, Voice};
 use crate::process::children::{Child, Children};
 use crate::process::memory::Peak;
 use crate::process::{LaunchError, StartError, Started, procfs};
-use crate::runtime_api::{self, Entry, Link};
+use crate::runtime_api::{self, Entry, Link, SubscribeError, SubscribeReply};
+use crate::telemetry;
 
 /// One environment of a worker.
 #[derive(Debug)]
@@ -52,6 +55,10 @@ pub(crate) struct Environment {
     /// The Runtime API and the lane; they end with the environment.
     tasks: Tasks,
     api: CancellationToken,
+    /// What brings telemetry to extensions ends a little earlier.
+    senders: CancellationToken,
+    platform: Platform,
+    phase: InitPhase,
     address: SocketAddr,
     link: Link,
 }
@@ -63,6 +70,13 @@ struct Runtime {
     exit: Option<RuntimeExit>,
     /// Its place in the shared Runtime API, where there is one.
     _entry: Option<Entry>,
+}
+
+/// A process that has ended.
+#[derive(Debug)]
+enum Gone {
+    Runtime(RuntimeExit),
+    Extension(String, RuntimeExit),
 }
 
 /// What happens in an environment.
@@ -93,8 +107,15 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 
 impl Environment {
     /// An environment of worker `index` without processes, with a Runtime API of its own.
-    pub(crate) async fn new(index: usize, shared: &Shared, output: Output) -> Result<Self, StartError> {
-        let (session, link) = Session::new(Arc::clone(&shared.config.function));
+    pub(crate) async fn new(
+        index: usize,
+        shared: &Shared,
+        output: Output,
+        platform: Platform,
+        phase: InitPhase,
+    ) -> Result<Self, StartError> {
+        let function = Arc::clone(&shared.config.function);
+        let (session, link) = Session::new(function, platform.is_observed());
         let (tasks, api) = (Tasks::new(), CancellationToken::new());
         let address = match shared.api.as_ref().and_then(|api| api.told()) {
             Some(address) => address,
@@ -115,6 +136,9 @@ impl Environment {
             children: shared.launcher.children(),
             tasks,
             api,
+            senders: CancellationToken::new(),
+            platform,
+            phase,
             address,
             link,
         })
@@ -134,8 +158,29 @@ impl Environment {
         }
         self.start_runtime(shared).map_err(Ending::NotStarted)?;
         self.init_event(limit, stop).await?;
-        self.init = Some(self.started.elapsed());
+        let duration = self.started.elapsed();
+        self.init = Some(duration);
+        let mut note = Note::default();
+        self.init_end(&mut note, &Status::Success, duration);
+        self.lane.write(note);
         Ok(())
+    }
+
+    /// The init is over: what there is to tell of it.
+    fn init_end(&self, note: &mut Note, status: &Status, duration: Duration) {
+        self.platform.init_end(note, self.phase, self.session.statuses(), duration, status);
+    }
+
+    /// The same of one that went wrong.
+    pub(crate) fn init_failed(&self, ending: &Ending, duration: Duration) -> Note {
+        let mut note = Note::default();
+        let status = ending.status();
+        let entered = self.runtime.is_some() || matches!(ending, Ending::NotStarted(_));
+        if entered && !self.session.runtime_is_up() {
+            note = self.platform.init_runtime_done(self.phase, status.clone());
+        }
+        self.init_end(&mut note, &status, duration);
+        note
     }
 
     /// EX-01.
@@ -188,36 +233,30 @@ impl Environment {
         }
     }
 
-    /// What there is to tell of extensions.
-    pub(crate) fn extensions(&self) -> Vec<ExtensionStatus> {
-        self.session.statuses()
-    }
-
-    /// Puts lines ahead of everything that is said from now on.
-    pub(crate) fn write(&self, lines: String) {
-        self.lane.write(lines);
-    }
-
     /// The init was ahead of the invokes: the first of them is billed for it (LG-06).
     pub(crate) fn take_init(&mut self) -> Option<Duration> {
         self.init.take()
     }
 
     /// Gives the process an invoke, with START ahead of everything it says.
-    pub(crate) async fn begin(&mut self, delivery: Delivery, streams: bool, config: &Config) {
+    pub(crate) async fn begin(&mut self, delivery: Delivery, streams: bool) {
         self.lane.settle().await;
-        let arn = delivery.context.arn.to_str().unwrap_or_default();
-        let start = config.system_log.start(delivery.id, arn, &config.function.version);
+        let start = self.platform.start(&delivery);
         // The event leaves first, as somebody waits for it. The line still comes ahead of what the function says: it is
         // handed over before this task lets any other run, and the lane takes lines before output.
-        self.session.assign(delivery, streams);
+        self.session.assign(delivery, streams, self.platform.is_observed());
         self.lane.write(start);
     }
 
-    /// The invoke is over: its last lines go behind what the function has said. With `wanted` the end of its log.
-    pub(crate) async fn finish(&mut self, lines: String, wanted: bool) -> Option<String> {
+    /// How long extensions went on behind the runtime, where somebody looks.
+    pub(crate) fn extension_overhead(&mut self) -> Option<Span> {
+        self.session.timing().and_then(|timing| timing.extension_overhead())
+    }
+
+    /// The invoke is over: its last note goes behind what the function has said. With `wanted` the end of its log.
+    pub(crate) async fn finish(&mut self, note: Note, wanted: bool) -> Option<String> {
         self.session.release();
-        self.lane.after_output(lines, if wanted { Tail::Take } else { Tail::Drop });
+        self.lane.after_output(note, if wanted { Tail::Take } else { Tail::Drop });
         if wanted { self.lane.settle().await } else { None }
     }
 
@@ -227,28 +266,72 @@ impl Environment {
     ///
     /// Nothing is lost when the future is dropped.
     pub(crate) async fn step(&mut self, deadline: Option<Instant>, halt: &CancellationToken) -> Step {
-        let exit = tokio::select! {
-            // What it said comes before how it ended, and both before our own limits.
-            biased;
-            event = self.session.event() => return Step::of(event),
-            exit = async { self.untold.take().expect("it was looked at") }, if self.untold.is_some() => exit,
-            exit = exited(&mut self.runtime) => exit,
-            (name, exit) = self.external.exited() => return Step::Extension(self.crashed(name, exit)),
-            () = at(deadline) => return Step::Deadline,
-            () = halt.cancelled() => return Step::Halted,
+        loop {
+            let step = tokio::select! {
+                // What it said comes before how it ended, and both before our own limits.
+                biased;
+                event = self.session.event() => self.heard(event),
+                gone = gone(&mut self.untold, &mut self.runtime, &mut self.external) => self.after_exit(gone).await,
+                () = at(deadline) => Some(Step::Deadline),
+                () = halt.cancelled() => Some(Step::Halted),
+            };
+            if let Some(step) = step {
+                return step;
+            }
+        }
+    }
+
+    /// What the worker must know of a call; nothing where it is our own business.
+    fn heard(&mut self, event: Event) -> Option<Step> {
+        match event {
+            Event::ExtensionFailed(failure) => return Some(Step::Extension(failure)),
+            Event::Registered(name) => self.platform.hub().resume(&name, &self.tasks, &self.senders),
+            Event::Subscribe(name, subscription, reply) => self.subscribe(&name, subscription, reply),
+            Event::RuntimeDone => self.runtime_done(Status::Success),
+            event => return Some(Step::Session(event)),
+        }
+        None
+    }
+
+    fn subscribe(&mut self, name: &str, subscription: Subscription, reply: SubscribeReply) {
+        let (api, types) = (subscription.api, subscription.types.clone());
+        let subscribed = self.platform.hub().subscribe(name, subscription, &self.tasks, &self.senders);
+        if let Ok(again) = subscribed {
+            self.lane.write(self.platform.subscribed(api, name, again, types));
+        }
+        let _ = reply.send(subscribed.map(|_| ()).map_err(SubscribeError::Subscription));
+    }
+
+    /// The runtime's part of the phase is over, and told of before extensions are done: some wait for that.
+    fn runtime_done(&mut self, status: Status) {
+        let note = match (self.session.current(), self.session.timing()) {
+            (Some(id), Some(timing)) => self.platform.runtime_done(id, status, timing),
+            (None, _) => self.platform.init_runtime_done(self.phase, status),
+            (Some(_), None) => return,
         };
-        self.after_exit(exit).await
+        self.lane.after_output(note, Tail::Keep);
+    }
+
+    /// The invoke broke off; the runtime will not be done by itself.
+    pub(crate) fn runtime_failed(&mut self, ending: &Ending) {
+        if self.session.timing().is_some_and(|timing| !timing.is_done()) {
+            self.runtime_done(ending.runtime_status());
+        }
     }
 
     /// A process that ends right behind its answer has still answered.
-    async fn after_exit(&mut self, exit: RuntimeExit) -> Step {
+    async fn after_exit(&mut self, gone: Gone) -> Option<Step> {
+        let exit = match gone {
+            Gone::Extension(name, exit) => return Some(Step::Extension(self.crashed(name, exit))),
+            Gone::Runtime(exit) => exit,
+        };
         if self.session.is_uploading()
             && let Ok(event) = tokio::time::timeout(UPLOAD_GRACE, self.session.event()).await
         {
             self.untold = Some(exit);
-            return Step::of(event);
+            return self.heard(event);
         }
-        Step::Exited(exit)
+        Some(Step::Exited(exit))
     }
 
     /// LC-12: the process of an extension ended while nobody had asked it to.
@@ -264,24 +347,26 @@ impl Environment {
         self.peak.megabytes()
     }
 
-    /// Ends all processes, their groups and what escaped from them, then writes the rest of their output and these lines.
-    /// Gives the end of the log where `tail` says so.
-    pub(crate) async fn end(mut self, shutdown: Shutdown, lines: String, tail: Tail) -> Option<String> {
+    /// Ends all processes, their groups and what escaped from them, then writes the rest of their output and this note. What
+    /// subscribers have not got by then they get in the next environment. Gives the end of the log where `tail` says so.
+    pub(crate) async fn end(mut self, shutdown: Shutdown, note: Note, tail: Tail) -> Option<String> {
         if let Shutdown::InOrder(reason) = shutdown {
             let (budget, share) = self.times(reason);
             if !share.is_zero() {
                 // What is said from now on comes behind the lines of the last invoke.
-                self.lane.settle().await;
+                self.flush().await;
             }
             let began = Instant::now();
             self.end_runtime(began + share).await;
             self.end_extensions(reason, began + budget).await;
         }
+        self.senders.cancel();
+        self.platform.hub().suspend();
         self.kill_all().await;
         let index = self.index.to_string();
         self.children.end_strays(|pid| procfs::has_variable(pid, env::BOOTSTRAP_INDEX, &index)).await;
         self.api.cancel();
-        let log = self.lane.close(lines, tail).await;
+        let log = self.lane.close(note, tail).await;
         self.tasks.join(Duration::from_millis(50)).await;
         log
     }
@@ -325,6 +410,8 @@ impl Environment {
         if self.external.is_empty() {
             return;
         }
+        // The runtime's last words come before SHUTDOWN.
+        self.flush().await;
         let left = deadline.saturating_duration_since(Instant::now());
         self.session.shut_down(reason, Deadline::after(Timestamp::now(), left));
         self.external.kill(|name| !self.session.extensions().awaited(name));
@@ -337,6 +424,15 @@ impl Environment {
                 );
             }
         }
+    }
+
+    /// Waits a moment until all output so far is in the log, and with subscribers.
+    async fn flush(&mut self) {
+        if self.platform.hub().is_active() {
+            self.lane.after_output(Note::default(), Tail::Keep);
+        }
+        self.lane.settle().await;
+        self.platform.hub().flush(Instant::now() + telemetry::FLUSH).await;
     }
 
     async fn kill_all(&mut self) {
@@ -353,7 +449,7 @@ impl Environment {
         while !done(self) {
             tokio::select! {
                 biased;
-                _ = self.session.event() => {}
+                event = self.session.event() => drop(self.heard(event)),
                 _ = exited(&mut self.runtime) => {}
                 (name, _) = self.external.exited() => self.session.gone(&name),
                 () = tokio::time::sleep_until(deadline) => return,
@@ -366,19 +462,24 @@ impl Environment {
     }
 }
 
-// === impl Step ===
-
-impl Step {
-    fn of(event: Event) -> Self {
-        match event {
-            Event::ExtensionFailed(failure) => Self::Extension(failure),
-            event => Self::Session(event),
-        }
-    }
-}
-
 fn launch_failure(name: String, error: LaunchError) -> ExtensionFailure {
     ExtensionFailure { name, error: error_type::EXTENSION_LAUNCH_ERROR, reason: error.reason }
+}
+
+/// Waits for an end that the worker has not heard of.
+async fn gone(
+    untold: &mut Option<RuntimeExit>,
+    runtime: &mut Option<Runtime>,
+    external: &mut External,
+) -> Gone {
+    if let Some(exit) = untold.take() {
+        return Gone::Runtime(exit);
+    }
+    tokio::select! {
+        biased;
+        exit = exited(runtime) => Gone::Runtime(exit),
+        (name, exit) = external.exited() => Gone::Extension(name, exit),
+    }
 }
 
 /// Waits for the end of the runtime; for ever where there is none, or where its end is known.

@@ -186,6 +186,11 @@ impl Extensions {
         self.0.iter().map(status).collect()
     }
 
+    /// Whose identifier it is.
+    pub(super) fn name(&mut self, id: Uuid) -> Result<String, ExtensionError> {
+        self.find(id).map(|extension| extension.name.clone())
+    }
+
     fn find(&mut self, id: Uuid) -> Result<&mut Extension, ExtensionError> {
         let unknown = || ExtensionError::Unknown(id.to_string());
         self.0.iter_mut().find(|extension| extension.id == Some(id)).ok_or_else(unknown)

@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use tm_lambda::api_error::ApiError;
 use tm_lambda::extension::{ExtensionError, ExtensionState, ExtensionStatus, ShutdownReason};
+use tm_lambda::telemetry::{Subscription, SubscriptionError};
 use tm_lambda::{Deadline, FunctionError, RequestId, RuntimeCall, RuntimeState, error_type};
 use tokio::sync::{mpsc, oneshot};
 
 use super::ending::ExtensionFailure;
 use super::extensions::Extensions;
+use super::timing::Timing;
 use crate::config::Function;
 use crate::invocation::Delivery;
-use crate::runtime_api::{Call, CallKind, Link, NextReply, Offer, Upload, Uploaded};
+use crate::runtime_api::{
+    Call, CallKind, Link, NextReply, Offer, SubscribeError, SubscribeReply, Upload, Uploaded,
+};
 
 /// The protocol state of one process.
 #[derive(Debug)]
@@ -29,6 +33,12 @@ pub(crate) struct Session {
     waiting: bool,
     /// What is waited for of external extensions.
     gathering: Gathering,
+    /// Whether the init is not over yet: until then extensions may subscribe.
+    initialising: bool,
+    /// Whether somebody wants to hear when the runtime's part of the init is over.
+    observed: bool,
+    /// Of the current invoke, where somebody looks.
+    timing: Option<Box<Timing>>,
 }
 
 /// What external extensions are to do, all of them.
@@ -53,6 +63,13 @@ struct Current {
 /// What the worker must know of.
 #[derive(Debug)]
 pub(crate) enum Event {
+    /// The runtime's part of the phase is over; [`Event::Ready`] follows when extensions are done, too. Told only where
+    /// somebody looks.
+    RuntimeDone,
+    /// An extension has registered.
+    Registered(String),
+    /// An extension subscribes to telemetry or logs.
+    Subscribe(String, Subscription, SubscribeReply),
     /// All external extensions have registered, or all have acknowledged the end.
     Gathered,
     /// An extension gives up.
@@ -71,7 +88,7 @@ pub(crate) enum Event {
 
 impl Session {
     /// A session, and the link for the handlers.
-    pub(crate) fn new(function: Arc<Function>) -> (Self, Link) {
+    pub(crate) fn new(function: Arc<Function>, observed: bool) -> (Self, Link) {
         let (link, call_rx) = Link::new(function);
         let session = Self {
             call_rx,
@@ -82,6 +99,9 @@ impl Session {
             extensions: Extensions::default(),
             waiting: false,
             gathering: Gathering::Nothing,
+            initialising: true,
+            observed,
+            timing: None,
         };
         (session, link)
     }
@@ -93,6 +113,9 @@ impl Session {
     /// No call is lost when the future is dropped.
     pub(crate) async fn event(&mut self) -> Event {
         loop {
+            if let Some(event) = self.ready() {
+                return event;
+            }
             tokio::select! {
                 // A client that has read its 202 may call `next` at once: the upload is seen first.
                 biased;
@@ -109,10 +132,26 @@ impl Session {
     }
 
     /// Gives the process an invoke, now or when it asks.
-    pub(crate) fn assign(&mut self, delivery: Delivery, streams: bool) {
+    pub(crate) fn assign(&mut self, delivery: Delivery, streams: bool, observed: bool) {
+        self.timing = observed.then(|| Box::new(Timing::start()));
         self.extensions.invoke(&delivery);
         self.current = Some(Current { delivery, answered: false, streams });
         self.deliver();
+    }
+
+    /// The invoke at hand.
+    pub(crate) fn current(&self) -> Option<RequestId> {
+        self.current.as_ref().map(|current| current.delivery.id)
+    }
+
+    /// Where the time of the invoke went, where somebody looks.
+    pub(crate) fn timing(&self) -> Option<&Timing> {
+        self.timing.as_deref()
+    }
+
+    /// Whether the runtime has asked for its first event.
+    pub(crate) fn runtime_is_up(&self) -> bool {
+        !matches!(self.state, RuntimeState::Started | RuntimeState::InitError)
     }
 
     /// Forgets the invoke, which is over.
@@ -167,15 +206,29 @@ impl Session {
                 offer.filter(|_| streams).map(Event::Streaming)
             }
             Call::Register { name, wanted, reply } => {
-                let _ = reply.send(match self.state {
-                    RuntimeState::Started => self.extensions.register(name, wanted),
+                let registered = match self.state {
+                    RuntimeState::Started => self.extensions.register(name.clone(), wanted),
                     _ => Err(ExtensionError::Closed),
-                });
-                self.gathered()
+                };
+                let event = registered.is_ok().then_some(Event::Registered(name));
+                let _ = reply.send(registered);
+                event
             }
+            Call::Subscribe { id, subscription, reply } => match self.extensions.name(id) {
+                Err(error) => {
+                    let _ = reply.send(Err(SubscribeError::Extension(error)));
+                    None
+                }
+                Ok(_) if !self.initialising || self.gathering == Gathering::Acknowledge => {
+                    let closed = SubscriptionError::Closed(subscription.api);
+                    let _ = reply.send(Err(SubscribeError::Subscription(closed)));
+                    None
+                }
+                Ok(name) => Some(Event::Subscribe(name, subscription, reply)),
+            },
             Call::ExtensionNext { id, reply } => {
                 self.extensions.next(id, reply);
-                self.gathered().or_else(|| self.ready())
+                self.ready()
             }
             Call::ExtensionFailed { id, state, error_type, reply } => {
                 let given_up = self.extensions.give_up(id, state, &error_type);
@@ -206,10 +259,7 @@ impl Session {
         // A second one replaces the first, whose connection is as good as gone.
         self.parked = Some(reply);
         match before {
-            RuntimeState::Started | RuntimeState::ResponseSent => {
-                self.waiting = true;
-                self.ready()
-            }
+            RuntimeState::Started | RuntimeState::ResponseSent => self.runtime_done(),
             _ => {
                 self.deliver();
                 None
@@ -232,9 +282,27 @@ impl Session {
 
     /// The phase is over when the runtime and all of its extensions wait (LC-02, LC-07).
     fn ready(&mut self) -> Option<Event> {
+        if self.gathering != Gathering::Nothing {
+            return self.gathered();
+        }
         let over = self.waiting && self.extensions.settled();
         self.waiting &= !over;
+        self.initialising &= !over;
         over.then_some(Event::Ready)
+    }
+
+    /// The runtime waits for an event; whether somebody wants to hear of it apart from the end of the phase.
+    fn runtime_done(&mut self) -> Option<Event> {
+        self.waiting = true;
+        let observed = match &mut self.timing {
+            _ if self.initialising => self.observed,
+            Some(timing) => {
+                timing.done();
+                true
+            }
+            None => false,
+        };
+        if observed { Some(Event::RuntimeDone) } else { self.ready() }
     }
 
     /// Hands the current invoke to the waiting `next`. If nobody reads it, the next one gets it (RT-24, RT-25).
@@ -255,6 +323,9 @@ impl Session {
             CallKind::Response => RuntimeCall::Response,
             CallKind::Error => RuntimeCall::Error,
         })?;
+        if let Some(timing) = &mut self.timing {
+            timing.answering();
+        }
         let (upload, uploaded_rx) = Upload::new(streams);
         self.upload = Some(uploaded_rx);
         Ok(upload)
@@ -263,9 +334,12 @@ impl Session {
     /// After a refused upload the id is still the current one, so a further answer is a matter of order: 403 (RT-28).
     fn on_uploaded(&mut self, uploaded: Uploaded) -> Uploaded {
         self.state = RuntimeState::ResponseSent;
+        if let Some(timing) = &mut self.timing {
+            timing.answered(uploaded.size());
+        }
         if let Some(current) = &mut self.current {
             current.answered =
-                matches!(uploaded, Uploaded::Result(..) | Uploaded::Streamed | Uploaded::Error(_));
+                matches!(uploaded, Uploaded::Result(..) | Uploaded::Streamed(_) | Uploaded::Error(_));
         }
         uploaded
     }

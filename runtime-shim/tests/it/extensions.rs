@@ -76,7 +76,6 @@ notes = errors('GET', '/2020-01-01/extension/event/next')
 id = register('one')[1]['Lambda-Extension-Identifier']
 known = {'Lambda-Extension-Identifier': id}
 notes.append(extension('POST', '/2020-01-01/extension/exit/error', '{}', known)[::2])
-notes.append(extension('PUT', '/2022-07-01/telemetry', '{}', known)[::2])
 notes.append(extension('PUT', '/2020-08-15/logs', '{}')[0])
 in_thread(lambda: wait_event(id))
 id, body, headers = next_event()
@@ -88,8 +87,6 @@ next_event()
     let missing = error("Missing Lambda-Extension-Identifier header", "MissingExtensionIdentifier");
     let unknown = "Unknown extension 0bb6f426-b2b0-4f84-b6f0-ae1670df231f";
     let header = "{\"errorMessage\":\"Lambda-Extension-Function-Error-Type not found\",\"errorType\":\"Extension.MissingHeader\"}\n";
-    let telemetry =
-        "{\"errorMessage\":\"Telemetry API is not supported\",\"errorType\":\"Telemetry.NotSupported\"}\n";
     assert_eq!(
         shim.invoke("1").json(),
         json!([
@@ -98,7 +95,6 @@ next_event()
             error("Invalid Lambda-Extension-Identifier", "InvalidExtensionIdentifier"),
             error(unknown, "UnknownExtensionIdentifier"),
             [403, header],
-            [202, telemetry],
             403,
         ])
     );

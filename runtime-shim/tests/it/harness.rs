@@ -182,7 +182,12 @@ impl Setup {
 
     /// Runs the shim as PID 1 of a namespace of its own.
     pub(crate) fn in_pid_namespace(self) -> Self {
-        self.through(&["unshare", "--pid", "--fork", "--mount-proc"], true)
+        self.in_container("exec \"$@\"")
+    }
+
+    /// The same, with a mount namespace that this shell text prepares; its last words are `exec "$@"`.
+    pub(crate) fn in_container(self, prepare: &str) -> Self {
+        self.through(&["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", prepare, "sh"], true)
     }
 
     /// Runs the shim in a network of its own, where every port is free and nobody else is.
@@ -278,12 +283,29 @@ impl Shim {
         wait_for("the shim's end", || self.process.try_wait().unwrap())
     }
 
+    /// The same where it is PID 1 of a namespace: `unshare` passes the signal on to nobody.
+    pub(crate) fn stop_container(&mut self) {
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid())).unwrap();
+        kill(Pid::from_raw(children.trim().parse().unwrap()), Signal::SIGTERM).unwrap();
+        assert_eq!(self.wait().code(), Some(0), "{}", self.stderr());
+    }
+
     /// Stops the shim and expects a clean end.
     pub(crate) fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
         let status = self.wait();
         assert_eq!(status.code(), Some(0), "{status}: {}", self.stderr());
     }
+}
+
+/// Whether this machine lets us make PID namespaces.
+pub(crate) fn can_unshare() -> bool {
+    let made = Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).status();
+    let can = made.is_ok_and(|status| status.success());
+    if !can {
+        tm_testkit::tools::skip("no PID namespaces");
+    }
+    can
 }
 
 impl Drop for Shim {

@@ -81,7 +81,7 @@ impl Response {
 
     /// The id of the invoke.
     pub(crate) fn id(&self) -> &str {
-        self.header("x-amzn-requestid").expect("every answer has an id")
+        self.header("x-amzn-requestid").unwrap_or_else(|| panic!("an answer without an id: {self:?}"))
     }
 
     /// Whether the function is to blame.

@@ -4,9 +4,8 @@ use std::io::Read as _;
 use std::net::TcpStream;
 
 use nix::sys::signal::Signal;
-use tm_testkit::tools::skip;
 
-use crate::harness::{Setup, act, alive, wait_for};
+use crate::harness::{Setup, act, alive, can_unshare, wait_for};
 
 #[test]
 fn a_running_invoke_finishes_after_sigterm() {
@@ -206,22 +205,7 @@ while True:
     assert_eq!(shim.invoke("1").json(), serde_json::json!([1, 2]));
     assert_eq!(shim.invoke("\"crash\"").status, 500);
     assert_eq!(shim.invoke("1").json(), serde_json::json!([1, 2]), "the first daemon ended with its worker");
-    // `unshare` passes the signal on to nobody: send it to its child, the shim.
-    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", shim.pid())).unwrap();
-    let inner = nix::unistd::Pid::from_raw(children.trim().parse().unwrap());
-    nix::sys::signal::kill(inner, Signal::SIGTERM).unwrap();
-    assert_eq!(shim.wait().code(), Some(0), "{}", shim.stderr());
-}
-
-/// Whether this machine lets us make PID namespaces.
-fn can_unshare() -> bool {
-    let made =
-        std::process::Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).status();
-    let can = made.is_ok_and(|status| status.success());
-    if !can {
-        skip("no PID namespaces");
-    }
-    can
+    shim.stop_container();
 }
 
 /// LC-08: AWS freezes environments between invokes, and machines of other people's are frozen, too.

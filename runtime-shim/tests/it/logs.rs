@@ -258,3 +258,28 @@ while True:
     let crash: serde_json::Value = serde_json::from_str(lines[9]).unwrap();
     assert_eq!(crash["record"]["errorType"], "Runtime.ExitError");
 }
+
+#[test]
+fn json_records_of_all_levels() {
+    let shim = Setup::actor()
+        .env("AWS_LAMBDA_LOG_FORMAT", "JSON")
+        .env("TM_SYSTEM_LOG_LEVEL", "DEBUG")
+        .env("INVOKER_COUNT", "1")
+        .start();
+    shim.invoke("1");
+    let log = shim.wait_log("{\"time\"", 6);
+    let records: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kinds: Vec<&str> = records.iter().map(|record| record["type"].as_str().unwrap()).collect();
+    let expected = ["initStart", "initRuntimeDone", "initReport", "start", "runtimeDone", "report"];
+    assert_eq!(kinds, expected.map(|kind| format!("platform.{kind}")));
+    let names: Vec<&str> = records[4]["record"]["spans"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|span| span["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["responseLatency", "responseDuration", "runtimeOverhead"], "{log}");
+    assert_eq!(records[4]["record"]["metrics"]["producedBytes"], 1);
+    assert_eq!(records[5]["record"]["spans"][0]["name"], "extensionOverhead");
+}

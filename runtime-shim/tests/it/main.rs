@@ -33,5 +33,6 @@ mod protocol;
 mod queue;
 mod shared_port;
 mod streaming;
+mod telemetry;
 mod tools;
 mod usage;

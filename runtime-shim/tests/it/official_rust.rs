@@ -1,4 +1,4 @@
-//! AWS's Rust client (`lambda_runtime` from crates.io), in `examples/echo.rs`, judges the shim.
+//! AWS's Rust clients (`lambda_runtime` and `lambda-extension` from crates.io), in `examples`, judge the shim.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::sync::Once;
 
 use serde_json::json;
 
-use crate::harness::{Setup, Shim};
+use crate::harness::{Setup, Shim, act, wait_for};
 use crate::official_boto3::boto3;
 use crate::tools;
 
@@ -24,7 +24,7 @@ fn function(name: &str) -> PathBuf {
     folder.join(name)
 }
 
-const EXAMPLES: [&str; 3] = ["echo", "stream", "web"];
+const EXAMPLES: [&str; 4] = ["echo", "extension", "stream", "web"];
 
 pub(crate) fn setup(name: &str) -> Setup {
     let setup = Setup::empty().env("AWS_LAMBDA_FUNCTION_NAME", "stork");
@@ -95,4 +95,73 @@ fn errors_and_panics() {
         assert!(error["errorMessage"].as_str().unwrap().contains(message), "{error}");
     }
     assert_eq!(shim.invoke("1").text(), "1");
+}
+
+/// A function beside an extension that writes down what it gets: events, and the records of one of the APIs.
+fn beside_the_extension(api: &str) -> Shim {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let setup = Setup::actor().env("LISTEN_PORT", &port.to_string()).env("LISTEN_API", api);
+    std::fs::create_dir(setup.path().join("extensions")).unwrap();
+    std::os::unix::fs::symlink(function("extension"), setup.path().join("extensions/judge")).unwrap();
+    setup.start()
+}
+
+/// Waits until the extension has noted so many records of a kind.
+fn wait_noted(shim: &Shim, kind: &str, count: usize) -> String {
+    wait_for(&format!("{count} of {kind}"), || {
+        let text = std::fs::read_to_string(shim.work("telemetry")).unwrap_or_default();
+        (text.lines().filter(|line| line.starts_with(kind)).count() >= count).then_some(text)
+    })
+}
+
+#[test]
+fn extensions_get_events_and_telemetry() {
+    let mut shim = beside_the_extension("telemetry");
+    let first = shim.invoke(&act("say", &[("text", "a line")])).id().to_owned();
+    let failed = shim.invoke(&act("error", &[])).id().to_owned();
+    let noted = wait_noted(&shim, "PlatformReport", 2);
+    for kind in [
+        "PlatformInitStart",
+        "PlatformTelemetrySubscription",
+        "PlatformInitRuntimeDone",
+        "PlatformExtension { name: \"judge\", state: \"Ready\", events: [\"INVOKE\", \"SHUTDOWN\"] }",
+        "PlatformInitReport",
+        "PlatformStart",
+        "Function(\"a line\\n\")",
+        "PlatformRuntimeDone",
+    ] {
+        assert!(noted.lines().any(|line| line.starts_with(kind)), "no {kind} in {noted}");
+    }
+    assert!(noted.contains("runtimeOverhead") && noted.contains("extensionOverhead"), "{noted}");
+    // A crash, and a start of everything anew: every record is one that the client knows.
+    shim.invoke(&act("exit", &[("code", "1")]));
+    shim.invoke("1");
+    let noted = wait_noted(&shim, "PlatformReport", 4);
+    assert!(noted.contains("status: Error, error_type: Some(\"Runtime.ExitError\")"), "{noted}");
+    shim.stop();
+    let events = std::fs::read_to_string(shim.work("events")).unwrap();
+    let lines: Vec<&str> = events.lines().collect();
+    assert_eq!(lines[..2], [format!("INVOKE {first}"), format!("INVOKE {failed}")]);
+    assert_eq!((lines[3], lines.last()), ("SHUTDOWN failure", Some(&"SHUTDOWN spindown")));
+    assert!(!shim.stdout().contains("Error parsing"), "{}", shim.stdout());
+}
+
+#[test]
+fn extensions_get_logs() {
+    let mut shim = beside_the_extension("logs");
+    shim.invoke(&act("say", &[("text", "a line")]));
+    shim.invoke(&act("exit", &[("code", "1")]));
+    shim.invoke("1");
+    let noted = wait_noted(&shim, "PlatformReport", 3);
+    for kind in [
+        "PlatformLogsSubscription",
+        "PlatformStart",
+        "Function",
+        "PlatformRuntimeDone",
+        "PlatformEnd",
+        "PlatformFault",
+    ] {
+        assert!(noted.lines().any(|line| line.starts_with(kind)), "no {kind} in {noted}");
+    }
+    shim.stop();
 }
