@@ -38,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) compat: Compat,
     /// Most bootstrap processes, where the deployment says so.
     workers: Option<usize>,
+    /// Most invokes that one process takes at a time.
+    pub(crate) concurrency: usize,
     /// Most requests that wait.
     pub(crate) queue_length: usize,
     /// Time of one invoke, from arrival.
@@ -176,7 +178,12 @@ pub(crate) struct Launch {
     pub(crate) deployment: Vec<(OsString, OsString)>,
     /// Whose place the shim takes.
     pub(crate) compat: Compat,
+    /// How many invokes the runtime may ask for at a time.
+    pub(crate) concurrency: usize,
 }
+
+/// As many `next` as wait at a time leave room on a listener for their answers.
+const MAX_CONCURRENCY: usize = 100;
 
 /// The longest function timeout: longer ones are mistakes of a unit.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -199,6 +206,9 @@ impl Config {
         let mut reader = Reader::new(&deployment);
         let function_timeout = function_timeout(&mut reader, compat);
         let function = function(&mut reader, &defaults);
+        let concurrency = reader
+            .read(env::TM_MAX_CONCURRENCY, |text| reader::number(text, 1..=MAX_CONCURRENCY))
+            .unwrap_or(1);
         let launch = launch(&reader, compat, command, deployment.clone());
         let strict = reader.read(env::TM_STRICT, reader::boolean).unwrap_or_default();
         let config = Self {
@@ -206,6 +216,7 @@ impl Config {
             shared_api: shared_api(&mut reader, &defaults, options.runtime_api),
             compat,
             workers: reader.read(env::INVOKER_COUNT, |text| reader::number(text, 1..=1000)),
+            concurrency,
             queue_length: reader
                 .read(env::TM_QUEUE_LENGTH, |text| reader::number(text, 1..=100_000))
                 .unwrap_or(100),
@@ -223,7 +234,7 @@ impl Config {
                 .read(env::METRICS_PROMETHEUS_PORT, reader::port)
                 .or(defaults.metrics_port)
                 .filter(|port| *port != 0),
-            launch,
+            launch: Launch { concurrency, ..launch },
         };
         reader.finish(config)
     }
@@ -465,6 +476,7 @@ fn launch(
         command,
         deployment,
         compat,
+        concurrency: 1,
     }
 }
 
@@ -631,6 +643,7 @@ mod tests {
             ("TM_LOG", "loud"),
             ("TM_STRICT", "perhaps"),
             ("TM_INVOKE_MODE", "both"),
+            ("TM_MAX_CONCURRENCY", "0"),
             ("TM_INVOKE_API", "maybe"),
             ("TM_EVENT_FORMAT", "xml"),
             ("TM_API_STAGE", "a/b"),
@@ -647,6 +660,7 @@ mod tests {
             "TM_LOG",
             "TM_STRICT",
             "_MODE",
+            "_CONCURRENCY",
             "_INVOKE_API",
             "_FORMAT",
             "_STAGE",

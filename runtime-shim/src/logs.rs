@@ -71,6 +71,12 @@ const CLOSE: Duration = Duration::from_millis(250);
 // === impl Note ===
 
 impl Note {
+    /// Puts another one behind it.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.lines.push_str(&other.lines);
+        self.records.extend(other.records);
+    }
+
     /// Whether there is nothing to say.
     pub(crate) fn is_empty(&self) -> bool {
         self.lines.is_empty() && self.records.is_empty()

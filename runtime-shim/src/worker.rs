@@ -11,12 +11,14 @@
 //! the caller who pays for the init sees what went wrong. From the third failed init in a row on there is a pause too.
 
 mod caller;
+mod concurrent;
 mod ending;
 mod environment;
 mod extensions;
 mod external;
 mod platform;
 mod session;
+mod several;
 mod timing;
 
 use std::sync::Arc;
@@ -150,6 +152,9 @@ impl Worker {
         drop(initialised);
         loop {
             stage = match stage {
+                Stage::Warm(environment) if self.shared.config.concurrency > 1 => {
+                    Box::pin(self.share(environment, None)).await
+                }
                 Stage::Warm(environment) => self.idle(environment).await,
                 Stage::Cold => self.cold().await,
                 Stage::Stop => return,
@@ -265,6 +270,9 @@ impl Worker {
             Ok(mut environment) => {
                 // It is inside the invoke's own duration.
                 environment.take_init();
+                if self.shared.config.concurrency > 1 {
+                    return Box::pin(self.share(environment, Some((invocation, began)))).await;
+                }
                 self.invoke(environment, invocation, began).await
             }
             Err(failed) => self.failed_inside_invoke(failed, invocation, began).await,

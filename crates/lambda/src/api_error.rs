@@ -23,6 +23,9 @@ pub enum ApiError {
     /// A response mode other than `streaming`.
     #[error("Invalid function response mode")]
     InvalidResponseMode,
+    /// The answer to an invoke whose time was over, from a process that went on (several invokes at a time).
+    #[error("Invoke timeout")]
+    InvokeTimeout,
     /// The container is going away.
     #[error("Internal Server Error")]
     Internal,
@@ -47,6 +50,7 @@ impl ApiError {
             Self::InvalidRequestId | Self::Truncated | Self::InvalidResponseMode => StatusCode::BAD_REQUEST,
             Self::InvalidTransition(_) => StatusCode::FORBIDDEN,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::InvokeTimeout => StatusCode::GONE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -66,6 +70,7 @@ impl ApiError {
             Self::TooLarge => "RequestEntityTooLarge",
             Self::Truncated => "TruncatedHTTPRequest",
             Self::InvalidResponseMode => "InvalidFunctionResponseMode",
+            Self::InvokeTimeout => "InvokeTimeout",
             Self::Internal => "InternalServerError",
         }
     }
@@ -104,6 +109,11 @@ mod tests {
                 ApiError::InvalidResponseMode,
                 400,
                 "{\"errorMessage\":\"Invalid function response mode\",\"errorType\":\"InvalidFunctionResponseMode\"}\n",
+            ),
+            (
+                ApiError::InvokeTimeout,
+                410,
+                "{\"errorMessage\":\"Invoke timeout\",\"errorType\":\"InvokeTimeout\"}\n",
             ),
             (
                 ApiError::Internal,

@@ -46,6 +46,7 @@ variables! {
     TM_PORT_FILE = "TM_PORT_FILE", Shim, "-", "File that gets the port of the HTTP listener, as decimal text, once it accepts connections";
     INTERNAL_API_PORT = "INTERNAL_API_PORT", Shim, "-", "One Runtime API port on 127.0.0.1 for all workers. Not set: each worker gets a listener of its own on a free port";
     INVOKER_COUNT = "INVOKER_COUNT", Shim, "`4`; `1` with external extensions", "Most bootstrap processes at a time. The first starts at once, the others on demand. Each has external extensions of its own, which often listen on fixed ports";
+    TM_MAX_CONCURRENCY = "TM_MAX_CONCURRENCY", Shim, "`1`", "Most invokes that one bootstrap process takes at a time, 1 to 100. Above 1 the runtime client must support it; docs/http.md";
     REQUEST_SIZE_LIMIT = "REQUEST_SIZE_LIMIT", Shim, "6291456 bytes", "Largest request body in megabytes of 10^6; larger ones are answered 413";
     FUNCTION_TTL = "FUNCTION_TTL", Shim, "`AWS_LAMBDA_FUNCTION_TIMEOUT`", "Function timeout: a Go duration (`10s`, `1m30s`) or whole seconds, at most 24 h";
     AWS_LAMBDA_FUNCTION_TIMEOUT = "AWS_LAMBDA_FUNCTION_TIMEOUT", Both, "`300`", "Function timeout in whole seconds, 1 to 900; used where `FUNCTION_TTL` is not set";
@@ -100,9 +101,9 @@ variables! {
     PATH = "PATH", Both, "`/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin`", "The deployment's value, with `/opt/bin` added at its end where it is missing";
     LD_LIBRARY_PATH = "LD_LIBRARY_PATH", Both, "`/var/lang/lib:/lib64:/usr/lib64:RUNTIME:RUNTIME/lib:TASK:TASK/lib:/opt/lib`", "The deployment's value as it is, else Lambda's, with `LAMBDA_RUNTIME_DIR` and `LAMBDA_TASK_ROOT` in it";
     AWS_LAMBDA_RUNTIME_API = "AWS_LAMBDA_RUNTIME_API", Function, "-", "`host:port` of the Runtime API";
-    AWS_LAMBDA_INITIALIZATION_TYPE = "AWS_LAMBDA_INITIALIZATION_TYPE", Function, "`on-demand`", "Always `on-demand`";
+    AWS_LAMBDA_INITIALIZATION_TYPE = "AWS_LAMBDA_INITIALIZATION_TYPE", Function, "`on-demand`", "`lambda-managed-instances` where `TM_MAX_CONCURRENCY` is above 1";
     BOOTSTRAP_INDEX = "BOOTSTRAP_INDEX", Function, "-", "Number of the worker, from 0";
-    AWS_LAMBDA_MAX_CONCURRENCY = "AWS_LAMBDA_MAX_CONCURRENCY", Withheld, "-", "Its mere presence makes runtime clients start several loops, which is not supported";
+    AWS_LAMBDA_MAX_CONCURRENCY = "AWS_LAMBDA_MAX_CONCURRENCY", Function, "-", "`TM_MAX_CONCURRENCY` where that is above 1, else not set: its mere presence makes runtime clients start several loops";
     X_AMZN_TRACE_ID = "_X_AMZN_TRACE_ID", Withheld, "-", "The runtime client sets it for each invoke";
     LAMBDA_TELEMETRY_LOG_FD = "_LAMBDA_TELEMETRY_LOG_FD", Withheld, "-", "Framed logs are not supported; without it runtime clients write plain lines";
 }

@@ -21,6 +21,7 @@ pub(crate) fn of(launch: &Launch, function: &Function) -> Vec<(OsString, OsStrin
         launch.deployment.iter().filter(|(name, _)| passes(name, launch.compat)).cloned().collect();
     identity(&mut variables, function);
     places(&mut variables, launch);
+    loops(&mut variables, launch.concurrency);
     default(&mut variables, env::AWS_XRAY_CONTEXT_MISSING, "LOG_ERROR");
     default(&mut variables, env::LANG, "en_US.UTF-8");
     default(&mut variables, env::TZ, ":UTC");
@@ -45,13 +46,21 @@ fn identity(variables: &mut Variables, function: &Function) {
     set(variables, env::AWS_LAMBDA_FUNCTION_NAME, name.as_str());
     set(variables, env::AWS_LAMBDA_FUNCTION_VERSION, version.as_str());
     set(variables, env::AWS_LAMBDA_FUNCTION_MEMORY_SIZE, memory_size.to_string());
-    set(variables, env::AWS_LAMBDA_INITIALIZATION_TYPE, "on-demand");
     default(variables, env::AWS_REGION, region);
     default(variables, env::AWS_DEFAULT_REGION, region);
     default(variables, env::AWS_LAMBDA_LOG_GROUP_NAME, format!("/aws/lambda/{name}"));
     let day = Timestamp::now().strftime("%Y/%m/%d");
     let stream = format!("{day}/[{version}]{}", Uuid::new_v4().simple());
     default(variables, env::AWS_LAMBDA_LOG_STREAM_NAME, stream);
+}
+
+/// RT-41: only where the deployment wants it, as clients start several loops wherever the second one is there.
+fn loops(variables: &mut Variables, concurrency: usize) {
+    if concurrency == 1 {
+        return set(variables, env::AWS_LAMBDA_INITIALIZATION_TYPE, "on-demand");
+    }
+    set(variables, env::AWS_LAMBDA_INITIALIZATION_TYPE, "lambda-managed-instances");
+    set(variables, env::AWS_LAMBDA_MAX_CONCURRENCY, concurrency.to_string());
 }
 
 /// Where things are.
@@ -132,6 +141,17 @@ mod tests {
             ["AWS_EXECUTION_ENV", "_X_AMZN_TRACE_ID", "AWS_LAMBDA_MAX_CONCURRENCY", "AWS_ACCESS_KEY_ID"]
         {
             assert!(!variables.contains_key(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn several_loops_are_asked_for_by_the_deployment_alone() {
+        let wanted = of_deployment(&[("TM_MAX_CONCURRENCY", "8"), ("AWS_LAMBDA_MAX_CONCURRENCY", "2")]);
+        assert_eq!(wanted["AWS_LAMBDA_MAX_CONCURRENCY"], "8");
+        assert_eq!(wanted["AWS_LAMBDA_INITIALIZATION_TYPE"], "lambda-managed-instances");
+        for other in ["1", ""] {
+            let not = of_deployment(&[("TM_MAX_CONCURRENCY", other), ("AWS_LAMBDA_MAX_CONCURRENCY", "2")]);
+            assert!(!not.contains_key("AWS_LAMBDA_MAX_CONCURRENCY"));
         }
     }
 

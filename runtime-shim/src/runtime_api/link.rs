@@ -253,6 +253,11 @@ impl Upload {
         (Self { uploaded_tx, streams }, uploaded_rx)
     }
 
+    /// Waits until nobody wants the answer any more.
+    pub(crate) async fn abandoned(&mut self) {
+        self.uploaded_tx.closed().await;
+    }
+
     /// Hands the answer over. A worker that no longer wants it has timed the invoke out.
     pub(crate) fn finish(self, uploaded: Uploaded) {
         let _ = self.uploaded_tx.send(uploaded);

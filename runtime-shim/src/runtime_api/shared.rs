@@ -65,10 +65,10 @@ impl SharedApi {
             service_fn(move |request| handle(Arc::clone(&api), peer, Arc::clone(&link), request))
         };
         let shutdown = CancellationToken::new();
-        tasks.spawn(
-            "runtime api",
-            tm_serve::serve(Listener::from(listener), service, super::options(), shutdown),
-        );
+        let mut options = super::options();
+        // Of all workers together.
+        options.accept.max_connections = 4096;
+        tasks.spawn("runtime api", tm_serve::serve(Listener::from(listener), service, options, shutdown));
         Ok(api)
     }
 

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::answer;
 use super::link::{Offer, Upload, Uploaded};
 use super::upload::{self, Answer};
+use crate::body;
 use crate::invocation::StreamForm;
 
 /// Pieces between the runtime and the caller. Each is at most as large as hyper's read buffer on this listener (2 MiB), so
@@ -39,9 +40,20 @@ pub(super) fn offer(form: &StreamForm) -> (Offer, mpsc::Sender<Bytes>) {
 
 /// Passes the body on, piece by piece (ST-04), as quickly as the caller takes it (ST-07). A caller that has left cancels
 /// nothing (ST-08). The worker bounds the time: at the deadline it ends the process, and with it this connection.
-pub(super) async fn forward(upload: Upload, data_tx: mpsc::Sender<Bytes>, mut body: Incoming) -> Answer {
+pub(super) async fn forward(mut upload: Upload, data_tx: mpsc::Sender<Bytes>, mut body: Incoming) -> Answer {
     let (mut left, mut over, mut trailers) = (MAX_STREAM_BYTES, false, None);
-    while let Some(frame) = body.frame().await {
+    loop {
+        let frame = tokio::select! {
+            biased;
+            frame = body.frame() => frame,
+            // The time is over and the process lives on, as it has other invokes: the caller's stream ends here.
+            () = upload.abandoned() => {
+                drop(data_tx);
+                body::discard(body, upload::DISCARD).await;
+                return Err(ApiError::InvokeTimeout);
+            }
+        };
+        let Some(frame) = frame else { break };
         let mut data = match frame.map(hyper::body::Frame::into_data) {
             Ok(Ok(data)) => data,
             Ok(Err(frame)) => {

@@ -18,7 +18,7 @@ use tm_lambda::extension::ShutdownReason;
 use tm_lambda::limits::{INTERNAL_SHUTDOWN, RUNTIME_SHUTDOWN, SHUTDOWN_BUDGET};
 use tm_lambda::log::{InitPhase, Status};
 use tm_lambda::telemetry::{Span, Subscription};
-use tm_lambda::{Deadline, RuntimeExit, environment as env, error_type};
+use tm_lambda::{Deadline, RequestId, RuntimeExit, environment as env, error_type};
 use tm_serve::Tasks;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,7 @@ use super::ending::{Ending, ExtensionFailure, Shutdown};
 use super::external::{self, External};
 use super::platform::Platform;
 use super::session::{Event, Session};
+use super::timing::Timing;
 use crate::invocation::Delivery;
 use crate::logs::{Lane, Note, Output, Speaker, Tail, Voice};
 use crate::process::children::{Child, Children};
@@ -115,7 +116,7 @@ impl Environment {
         phase: InitPhase,
     ) -> Result<Self, StartError> {
         let function = Arc::clone(&shared.config.function);
-        let (session, link) = Session::new(function, platform.is_observed());
+        let (session, link) = Session::new(function, shared.config.concurrency, platform.is_observed());
         let (tasks, api) = (Tasks::new(), CancellationToken::new());
         let address = match shared.api.as_ref().and_then(|api| api.told()) {
             Some(address) => address,
@@ -258,6 +259,46 @@ impl Environment {
         self.session.release();
         self.lane.after_output(note, if wanted { Tail::Take } else { Tail::Drop });
         if wanted { self.lane.settle().await } else { None }
+    }
+
+    /// Whether a process that takes several invokes waits for another one.
+    pub(super) fn is_free(&mut self) -> bool {
+        self.session.several().is_some_and(|several| several.is_free())
+    }
+
+    /// How many invokes that timed out it has not come back from.
+    pub(super) fn lost(&mut self) -> usize {
+        self.session.several().map_or(0, |several| several.lost())
+    }
+
+    /// Gives the process an invoke beside others. Where somebody looks, its time is taken from now on.
+    pub(super) fn begin_beside(&mut self, delivery: Delivery, streams: bool) -> Option<Timing> {
+        let start = self.platform.start(&delivery);
+        if let Some(several) = self.session.several() {
+            several.assign(delivery, streams);
+        }
+        self.lane.write(start);
+        self.platform.is_observed().then(Timing::start)
+    }
+
+    /// One of several invokes is over.
+    pub(super) fn release(&mut self, id: RequestId) {
+        if let Some(several) = self.session.several() {
+            several.release(id);
+        }
+    }
+
+    /// The time of one of several invokes is over.
+    pub(super) fn give_up(&mut self, id: RequestId) {
+        if let Some(several) = self.session.several() {
+            several.give_up(id);
+        }
+    }
+
+    /// The last words about one of several invokes.
+    pub(super) async fn finish_beside(&mut self, note: Note, tail: Tail) -> Option<String> {
+        self.lane.after_output(note, tail);
+        if tail == Tail::Take { self.lane.settle().await } else { None }
     }
 
     /// The next thing that happens, before `deadline` if there is one.

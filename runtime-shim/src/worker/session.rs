@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::ending::ExtensionFailure;
 use super::extensions::Extensions;
+use super::several::{Answer, Several};
 use super::timing::Timing;
 use crate::config::Function;
 use crate::invocation::Delivery;
@@ -39,6 +40,8 @@ pub(crate) struct Session {
     observed: bool,
     /// Of the current invoke, where somebody looks.
     timing: Option<Box<Timing>>,
+    /// In the place of `parked`, `upload` and `current` where the process takes several invokes at a time.
+    several: Option<Box<Several>>,
 }
 
 /// What external extensions are to do, all of them.
@@ -82,13 +85,15 @@ pub(crate) enum Event {
     Streaming(Offer),
     /// An answer to the current invoke.
     Uploaded(Uploaded),
+    /// Something about one of several invokes.
+    Several(Answer),
 }
 
 // === impl Session ===
 
 impl Session {
     /// A session, and the link for the handlers.
-    pub(crate) fn new(function: Arc<Function>, observed: bool) -> (Self, Link) {
+    pub(crate) fn new(function: Arc<Function>, concurrency: usize, observed: bool) -> (Self, Link) {
         let (link, call_rx) = Link::new(function);
         let session = Self {
             call_rx,
@@ -102,6 +107,7 @@ impl Session {
             initialising: true,
             observed,
             timing: None,
+            several: (concurrency > 1).then(Box::default),
         };
         (session, link)
     }
@@ -120,6 +126,9 @@ impl Session {
                 // A client that has read its 202 may call `next` at once: the upload is seen first.
                 biased;
                 uploaded = finished(&mut self.upload) => return Event::Uploaded(self.on_uploaded(uploaded)),
+                (id, uploaded) = one_finished(&mut self.several), if self.several.is_some() => {
+                    return Event::Several(Answer::Uploaded(id, uploaded));
+                }
                 Some(call) = self.call_rx.recv() => {
                     if let Some(event) = self.on_call(call) {
                         return event;
@@ -159,6 +168,11 @@ impl Session {
         self.current = None;
     }
 
+    /// The invokes of a process that takes several.
+    pub(crate) fn several(&mut self) -> Option<&mut Several> {
+        self.several.as_deref_mut()
+    }
+
     /// These external extensions are being started; [`Event::Gathered`] follows when all have registered.
     pub(crate) fn expect(&mut self, names: impl Iterator<Item = String>) {
         self.extensions.expect(names);
@@ -193,20 +207,31 @@ impl Session {
 
     /// Whether an answer is on its way.
     pub(crate) fn is_uploading(&self) -> bool {
-        self.upload.is_some()
+        self.upload.is_some() || self.several.as_ref().is_some_and(|several| several.is_uploading())
     }
 
     fn on_call(&mut self, call: Call) -> Option<Event> {
         match call {
             Call::Next(reply) => self.on_next(reply),
             Call::Begin { id, kind, offer, reply } => {
-                let upload = self.on_begin(id, kind, offer.is_some());
+                let upload = match &mut self.several {
+                    Some(several) => several.begin(id, offer.is_some()),
+                    None => self.on_begin(id, kind, offer.is_some()),
+                };
                 let streams = upload.as_ref().is_ok_and(|upload| upload.streams);
                 let _ = reply.send(upload);
-                offer.filter(|_| streams).map(Event::Streaming)
+                let offer = offer.filter(|_| streams)?;
+                Some(match id.filter(|_| self.several.is_some()) {
+                    Some(id) => Event::Several(Answer::Streaming(id, offer)),
+                    None => Event::Streaming(offer),
+                })
             }
             Call::Register { name, wanted, reply } => {
                 let registered = match self.state {
+                    // There is no moment at which all of several invokes begin.
+                    _ if wanted.invoke && self.several.is_some() => {
+                        Err(ExtensionError::InvalidEvent("INVOKE".to_owned()))
+                    }
                     RuntimeState::Started => self.extensions.register(name.clone(), wanted),
                     _ => Err(ExtensionError::Closed),
                 };
@@ -255,6 +280,14 @@ impl Session {
         if let Err(error) = self.step(RuntimeCall::Next) {
             let _ = reply.send(Err(error));
             return None;
+        }
+        if let Some(several) = &mut self.several {
+            several.park(reply);
+            return match before {
+                RuntimeState::Started => self.runtime_done(),
+                _ if self.waiting => self.ready(),
+                _ => Some(Event::Ready),
+            };
         }
         // A second one replaces the first, whose connection is as good as gone.
         self.parked = Some(reply);
@@ -347,6 +380,14 @@ impl Session {
     fn step(&mut self, call: RuntimeCall) -> Result<(), ApiError> {
         self.state = self.state.after(call).map_err(ApiError::InvalidTransition)?;
         Ok(())
+    }
+}
+
+/// The end of one of several uploads.
+async fn one_finished(several: &mut Option<Box<Several>>) -> (RequestId, Uploaded) {
+    match several {
+        Some(several) => several.uploaded().await,
+        None => std::future::pending().await,
     }
 }
 

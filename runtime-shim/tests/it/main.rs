@@ -5,6 +5,7 @@
 
 mod bash_curl;
 mod cloud_events;
+mod concurrency;
 mod contract;
 mod drop_in;
 mod extensions;

@@ -23,14 +23,32 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 )
 
 type request struct {
-	Do string `json:"do"`
+	Do    string `json:"do"`
+	Mine  string `json:"mine"`
+	Other string `json:"other"`
+}
+
+// meet shows that it is there, and waits until another invoke is, too.
+func meet(r request) (any, error) {
+	path := func(name string) string { return filepath.Join(os.Getenv("WORK"), name) }
+	if err := os.WriteFile(path(r.Mine), nil, 0o644); err != nil {
+		return nil, err
+	}
+	for {
+		if _, err := os.Stat(path(r.Other)); err == nil {
+			return map[string]string{"met": r.Other}, nil
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
 }
 
 // broken gives a few bytes and then fails.
@@ -47,6 +65,9 @@ func (b broken) Read(p []byte) (int, error) {
 func handle(ctx context.Context, event json.RawMessage) (any, error) {
 	var r request
 	_ = json.Unmarshal(event, &r)
+	if r.Mine != "" {
+		return meet(r)
+	}
 	switch r.Do {
 	case "error":
 		return nil, errors.New("no")
@@ -73,8 +94,8 @@ func main() {
 "#;
 
 /// The compiled function.
-fn function() -> PathBuf {
-    let folder = tools::cached(&format!("go-function-{VERSION}-3"), |folder| {
+pub(crate) fn function() -> PathBuf {
+    let folder = tools::cached(&format!("go-function-{VERSION}-4"), |folder| {
         fs::write(folder.join("main.go"), PROGRAM).unwrap();
         let module =
             format!("module function\n\ngo 1.21\n\nrequire github.com/aws/aws-lambda-go {VERSION}\n");

@@ -24,7 +24,7 @@ fn function(name: &str) -> PathBuf {
     folder.join(name)
 }
 
-const EXAMPLES: [&str; 4] = ["echo", "extension", "stream", "web"];
+const EXAMPLES: [&str; 5] = ["concurrent", "echo", "extension", "stream", "web"];
 
 pub(crate) fn setup(name: &str) -> Setup {
     let setup = Setup::empty().env("AWS_LAMBDA_FUNCTION_NAME", "stork");
