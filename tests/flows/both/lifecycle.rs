@@ -49,6 +49,14 @@ async fn kubectl_sees_what_tm_made() {
     let kubectl = async |args: &str| machine.kubectl(args.split(' ')).await.expect("kubectl succeeds");
     let table = kubectl("get ksvc,revision,taskrun,pods").await;
     assert!(table.contains("service.serving.knative.dev/hello"), "{table}");
+    wait_for("one object in two hands", LIMIT, async || {
+        let theirs = machine.kubectl(["get", "ksvc", "hello", "-o", "yaml"]).await?;
+        let ours = machine.tm_ok(["get", "service", "hello"]).await?;
+        ensure!(ours == theirs, "kubectl:\n{theirs}\ntm:\n{ours}");
+        Ok(())
+    })
+    .await
+    .expect("the same YAML");
     let pod = kubectl("get pods -l serving.knative.dev/revision=hello-00001 -o name").await;
     let log = kubectl(&format!("logs {}", pod.trim())).await;
     assert!(log.contains("START RequestId") && log.contains("heard"), "{log}");

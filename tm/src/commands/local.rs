@@ -7,7 +7,7 @@ use fs_err as fs;
 use tm_engine::{engine::Running, paths::Paths};
 use tokio::time::sleep;
 
-use super::Session;
+use super::{Session, output};
 use crate::{
     cli::{Local, LocalLogs, LocalStart, Output},
     error::HintExt,
@@ -54,7 +54,7 @@ fn status(paths: &Paths, session: &Session) -> Result<()> {
 fn show(running: &Running, session: &Session) -> Result<()> {
     match session.global.output {
         Some(Output::Json) => session.printer.data(&serde_json::to_string_pretty(running)?),
-        Some(Output::Yaml) => session.printer.data(serde_saphyr::to_string(running)?.trim_end()),
+        Some(Output::Yaml) => session.printer.data(&output::yaml(running)?),
         Some(Output::Name) => session.printer.data(&running.pid.to_string()),
         None => {
             let lines = [

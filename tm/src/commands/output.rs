@@ -11,10 +11,12 @@ use crate::cli::Output;
 pub(super) fn object(session: &Session, object: &impl Serialize) -> Result<()> {
     let mut value = serde_json::to_value(object)?;
     strip(&mut value);
+    // As kubectl has them.
+    value.sort_all_objects();
     match session.global.output {
         Some(Output::Json) => session.printer.data(&serde_json::to_string_pretty(&value)?),
         Some(Output::Name) => session.printer.data(&name(&value)),
-        Some(Output::Yaml) | None => session.printer.data(serde_saphyr::to_string(&value)?.trim_end()),
+        Some(Output::Yaml) | None => session.printer.data(&yaml(&value)?),
     }
     Ok(())
 }
@@ -33,11 +35,18 @@ pub(super) fn objects(session: &Session, objects: &[Value]) -> Result<()> {
                 if index > 0 {
                     session.printer.data("---");
                 }
-                session.printer.data(serde_saphyr::to_string(object)?.trim_end());
+                session.printer.data(&yaml(object)?);
             }
         }
     }
     Ok(())
+}
+
+/// YAML with each value on the line of its key, however long, so that `grep` finds both; texts of several lines are blocks.
+pub(super) fn yaml(value: &impl Serialize) -> Result<String> {
+    let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
+    let text = serde_saphyr::to_string_with_options(value, options)?;
+    Ok(text.trim_end().to_owned())
 }
 
 /// Bookkeeping of the server that no person wants to read, as kubectl hides it.
@@ -46,7 +55,7 @@ fn strip(value: &mut Value) {
         items.iter_mut().for_each(strip);
     }
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("managedFields");
+        metadata.shift_remove("managedFields");
     }
 }
 
@@ -62,6 +71,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn long_values_stay_on_their_line() {
+        let image = format!("tm.local/default/hello@sha256:{}", "0".repeat(64));
+        let text = yaml(&json!({"image": image, "script": "one\ntwo\n"})).unwrap();
+        assert_eq!(text, format!("image: {image}\nscript: |\n  one\n  two"));
+    }
 
     #[test]
     fn names() {

@@ -34,10 +34,10 @@ pub(super) fn build(
     let container = Container {
         name: "user-container".into(),
         image: Some(image.into()),
-        env: Some(variables(settings)),
+        env: filled(variables(settings)),
         // Images of somebody else's may want to be root; what tm builds does not.
         security_context: runtime.map(|_| confined()),
-        env_from: Some(settings.env_secrets.iter().map(|name| secret(name)).collect()),
+        env_from: filled(settings.env_secrets.iter().map(|name| secret(name)).collect()),
         ..Container::default()
     };
     let spec = RevisionSpec {
@@ -55,10 +55,15 @@ pub(super) fn build(
     let metadata = ObjectMeta {
         name: Some(settings.name.clone()),
         namespace: Some(namespace.into()),
-        labels: Some(settings.labels.clone()),
+        labels: (!settings.labels.is_empty()).then(|| settings.labels.clone()),
         ..ObjectMeta::default()
     };
     Ok(Service { metadata, spec: ServiceSpec { template, traffic: traffic(settings, live)? }, status: None })
+}
+
+/// A list that says something; an empty one is left out, as people do.
+fn filled<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
 }
 
 fn variables(settings: &ServiceSettings) -> Vec<EnvVar> {

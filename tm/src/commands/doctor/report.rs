@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     cli::Output,
-    commands::Session,
+    commands::{Session, output::yaml},
     error::{chain, next_step},
     printer::Printer,
 };
@@ -79,7 +79,7 @@ impl Report {
         match self.output {
             Some(Output::Json) => self.printer.data(&serde_json::to_string_pretty(&self.findings)?),
             Some(Output::Yaml) => {
-                self.printer.data(serde_saphyr::to_string(&self.findings)?.trim_end());
+                self.printer.data(&yaml(&self.findings)?);
             }
             Some(Output::Name) | None => {}
         }
