@@ -6,8 +6,9 @@
 //!
 //! Rows: a bare proxy (client → proxy → server over loopback), the shim with a Rust and a Python function,
 //! `cargo lambda watch` with the same functions where it is found, and each peer with the same bootstraps: a NAME that
-//! begins with `rie` is run as AWS's emulator, any other as aws-custom-runtime. Nothing is asserted: only ratios within one
-//! run mean anything. Everything is on loopback and ends with the run.
+//! begins with `rie` is run as AWS's emulator, any other as aws-custom-runtime. Then a stream of 100 MB, and starts until the
+//! first answer. Nothing is asserted: only ratios within one run mean anything. Everything is on loopback and ends with the
+//! run.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -29,7 +30,13 @@ use client::Sample;
 use targets::{Function, Target};
 
 /// Clients at a time.
-const CLIENTS: [usize; 3] = [1, 4, 16];
+const CLIENTS: [usize; 4] = [1, 4, 16, 64];
+
+/// Starts of which the middle one counts.
+const STARTS: usize = 7;
+
+/// Bytes of the stream.
+const STREAM: usize = 100_000_000;
 
 /// What the command line asks for.
 struct Plan {
@@ -47,11 +54,10 @@ fn main() {
     }
     let plan = Plan::read(std::env::args().skip(1));
     let bare = targets::bare();
-    let reference: Vec<Sample> = measure(&bare, &plan);
-    drop(bare);
+    let reference: Vec<Row> = measure(&bare, &plan);
     println!(
-        "{:<28} {:>3} {:>10} {:>10} {:>9} {:>7} {:>7}",
-        "", "c", "p50 ms", "p99 ms", "rps", "p50 x", "rps x"
+        "{:<28} {:>3} {:>10} {:>10} {:>9} {:>7} {:>7} {:>8}",
+        "", "c", "p50 ms", "p99 ms", "rps", "p50 x", "rps x", "cpu us"
     );
     print_rows("bare proxy", &reference, &reference);
     for function in [Function::Rust, Function::Python] {
@@ -63,11 +69,50 @@ fn main() {
             Some(target) => run(target, &plan, &reference),
             None => println!("cargo lambda: not found (--cargo-lambda PATH)"),
         }
+        print_starts("runtime-shim", || targets::shim(function));
+        for (name, path) in &plan.peers {
+            print_starts(name, || targets::peer(name, path, function));
+        }
+    }
+    print_stream("bare proxy", &bare);
+    print_stream("runtime-shim, Rust stream", &targets::shim(Function::RustStream));
+}
+
+/// One load and what it cost.
+struct Row {
+    sample: Sample,
+    /// Microseconds of processor time for each call, of all processes of the target.
+    cpu: f64,
+}
+
+/// The middle one of several starts, until the first answer.
+fn print_starts(name: &str, start: impl Fn() -> Target) {
+    let mut times: Vec<f64> = (0..STARTS).filter_map(|_| start().cold).collect();
+    times.sort_by(f64::total_cmp);
+    println!(
+        "{:<28}     {name}: start to first answer p50 {:.0} ms, {:.0} to {:.0}",
+        "",
+        times[STARTS / 2],
+        times[0],
+        times[STARTS - 1]
+    );
+}
+
+/// The middle one of several streams.
+fn print_stream(name: &str, target: &Target) {
+    let mut streams: Vec<_> = (0..STARTS).map(|_| client::stream(target.port, STREAM)).collect();
+    streams.sort_by(|a, b| a.first_byte.total_cmp(&b.first_byte));
+    let first_byte = streams[STARTS / 2].first_byte;
+    streams.sort_by(|a, b| a.rate.total_cmp(&b.rate));
+    let rate = streams[STARTS / 2].rate;
+    println!("{name:<28}     100 MB: first byte {first_byte:.2} ms, {rate:.0} MB/s");
+    if let Some(resident) = target.resident_kib() {
+        println!("{:<28}     RSS after it {:.1} MB", "", mb(resident));
     }
 }
 
 /// Measures one target and prints its rows.
-fn run(target: Target, plan: &Plan, reference: &[Sample]) {
+fn run(target: Target, plan: &Plan, reference: &[Row]) {
     if !client::answers(target.port, &target.path) {
         println!("{:<28} does not answer 200", target.name);
         return;
@@ -80,16 +125,23 @@ fn run(target: Target, plan: &Plan, reference: &[Sample]) {
     }
 }
 
-fn measure(target: &Target, plan: &Plan) -> Vec<Sample> {
+fn measure(target: &Target, plan: &Plan) -> Vec<Row> {
     // Also starts the workers that the load needs.
     client::load(target.port, &target.path, *CLIENTS.last().unwrap(), Duration::from_secs(1));
-    CLIENTS.iter().map(|clients| client::load(target.port, &target.path, *clients, plan.seconds)).collect()
+    let row = |clients: &usize| {
+        let before = target.cpu_seconds();
+        let sample = client::load(target.port, &target.path, *clients, plan.seconds);
+        let cpu = (target.cpu_seconds() - before) * 1e6 / f64::from(sample.calls.max(1));
+        Row { sample, cpu }
+    };
+    CLIENTS.iter().map(row).collect()
 }
 
-fn print_rows(name: &str, samples: &[Sample], reference: &[Sample]) {
-    for ((sample, base), clients) in samples.iter().zip(reference).zip(CLIENTS) {
+fn print_rows(name: &str, rows: &[Row], reference: &[Row]) {
+    for ((Row { sample, cpu }, Row { sample: base, .. }), clients) in rows.iter().zip(reference).zip(CLIENTS)
+    {
         println!(
-            "{name:<28} {clients:>3} {:>10.3} {:>10.3} {:>9.0} {:>7.2} {:>7.2}{}",
+            "{name:<28} {clients:>3} {:>10.3} {:>10.3} {:>9.0} {:>7.2} {:>7.2} {cpu:>8.0}{}",
             sample.p50,
             sample.p99,
             sample.rps,

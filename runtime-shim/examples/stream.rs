@@ -1,10 +1,11 @@
 //! A streaming function on AWS's Rust runtime client. Judged by `tests/it/official_rust.rs`.
 
+use bytes::Bytes;
 use lambda_runtime::streaming::{Body, Response, channel};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 
-/// Sends the event's pieces one by one; `"abort": true` breaks off behind them.
+/// Sends the event's pieces one by one, then `size` bytes of filling; `"abort": true` breaks off behind them.
 async fn handler(event: LambdaEvent<Value>) -> Result<Response<Body>, Error> {
     let event = event.payload;
     if event["fail"] == true {
@@ -20,6 +21,16 @@ async fn handler(event: LambdaEvent<Value>) -> Result<Response<Body>, Error> {
         for piece in event["pieces"].as_array().into_iter().flatten() {
             let piece = piece.as_str().unwrap_or_default().to_owned();
             if pieces.send_data(piece.into()).await.is_err() {
+                return;
+            }
+        }
+        let filling = Bytes::from_static(&[b'x'; 65536]);
+        let mut left = event["size"].as_u64().unwrap_or_default();
+        while left > 0 {
+            let size = left.min(filling.len() as u64);
+            left -= size;
+            let piece = filling.slice(..usize::try_from(size).unwrap_or_default());
+            if pieces.send_data(piece).await.is_err() {
                 return;
             }
         }

@@ -6,6 +6,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// What was measured of a stream.
+pub(crate) struct Stream {
+    /// From the request to the first byte of the answer's body, in milliseconds.
+    pub(crate) first_byte: f64,
+    /// Megabytes of 10^6 a second, from the request to the last byte.
+    pub(crate) rate: f64,
+}
+
 /// What was measured.
 pub(crate) struct Sample {
     /// Milliseconds.
@@ -13,6 +21,7 @@ pub(crate) struct Sample {
     /// Milliseconds.
     pub(crate) p99: f64,
     pub(crate) rps: f64,
+    pub(crate) calls: u32,
     pub(crate) errors: usize,
 }
 
@@ -46,14 +55,67 @@ pub(crate) fn load(port: u16, path: &str, clients: usize, time: Duration) -> Sam
     times.sort_by(f64::total_cmp);
     let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or(f64::NAN) * 1000.0;
     let count = u32::try_from(times.len()).unwrap();
-    Sample { p50: at(50), p99: at(99), rps: f64::from(count) / time.as_secs_f64(), errors }
+    Sample { p50: at(50), p99: at(99), rps: f64::from(count) / time.as_secs_f64(), calls: count, errors }
 }
 
+/// How long it takes from now until somebody answers 200, in milliseconds.
+pub(crate) fn first_answer(port: u16, path: &str) -> f64 {
+    let began = Instant::now();
+    let request = request(path, BODY);
+    while began.elapsed() < COLD_LIMIT {
+        let connected = TcpStream::connect(("127.0.0.1", port)).ok();
+        let answer = connected.and_then(|stream| {
+            stream.set_read_timeout(Some(COLD_LIMIT)).ok()?;
+            exchange(&mut BufReader::new(stream), &request)
+        });
+        if answer == Some(200) {
+            return began.elapsed().as_secs_f64() * 1000.0;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    f64::NAN
+}
+
+/// Reads one stream of `size` bytes.
+pub(crate) fn stream(port: u16, size: usize) -> Stream {
+    let mut stream = connect(port).into_inner();
+    let body = format!("{{\"size\":{size}}}");
+    let began = Instant::now();
+    stream.write_all(request("/stream", &body).as_bytes()).unwrap();
+    let (mut buffer, mut head, mut seen, mut first_byte) = (vec![0; 1 << 18], Vec::new(), 0, f64::NAN);
+    while seen < size {
+        let count = stream.read(&mut buffer).unwrap();
+        assert!(count > 0, "the stream broke off after {seen} bytes");
+        if first_byte.is_nan() {
+            head.extend_from_slice(&buffer[..count]);
+            let Some(at) = head.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+            if head.len() > at + 4 {
+                first_byte = began.elapsed().as_secs_f64() * 1000.0;
+                seen = filling(&head[at + 4..]);
+            }
+            continue;
+        }
+        seen += filling(&buffer[..count]);
+    }
+    let rate = f64::from(u32::try_from(size).unwrap()) / 1e6 / began.elapsed().as_secs_f64();
+    Stream { first_byte, rate }
+}
+
+/// Bytes that are not those of chunk heads.
+fn filling(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte == b'x').count()
+}
+
+fn request(path: &str, body: &str) -> String {
+    let head = "Host: bench\r\nContent-Type: application/json";
+    format!("POST {path} HTTP/1.1\r\n{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// No start takes this long.
+const COLD_LIMIT: Duration = Duration::from_secs(30);
+
 fn one(port: u16, path: &str, until: Instant) -> (Vec<f64>, usize) {
-    let request = format!(
-        "POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{BODY}",
-        BODY.len()
-    );
+    let request = request(path, BODY);
     let (mut times, mut errors) = (Vec::new(), 0);
     let mut connection = connect(port);
     while Instant::now() < until {

@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::client;
 use crate::tools;
 
 /// The function that is called.
@@ -19,6 +20,8 @@ use crate::tools;
 pub(crate) enum Function {
     /// `examples/echo.rs`.
     Rust,
+    /// `examples/stream.rs`.
+    RustStream,
     /// Echo on AWS's Python client.
     Python,
 }
@@ -28,6 +31,8 @@ pub(crate) struct Target {
     pub(crate) name: String,
     pub(crate) port: u16,
     pub(crate) path: String,
+    /// From its start to its first answer, in milliseconds.
+    pub(crate) cold: Option<f64>,
     processes: Vec<Child>,
     _folder: Option<TempDir>,
 }
@@ -39,6 +44,23 @@ const INVOKE: &str = "/2015-03-31/functions";
 // === impl Target ===
 
 impl Target {
+    /// Seconds of processor time that its processes, and theirs, have used.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        let ticks = f64::from(
+            u32::try_from(nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).unwrap().unwrap()).unwrap(),
+        );
+        let stats: Vec<(u32, u32, u64)> =
+            fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| stat(&entry.path())).collect();
+        let mut tree: Vec<u32> = self.processes.iter().map(Child::id).collect();
+        let mut at = 0;
+        while let Some(parent) = tree.get(at).copied() {
+            tree.extend(stats.iter().filter(|(_, of, _)| *of == parent).map(|(pid, ..)| *pid));
+            at += 1;
+        }
+        let used: u64 = stats.iter().filter(|(pid, ..)| tree.contains(pid)).map(|(.., used)| used).sum();
+        f64::from(u32::try_from(used).unwrap()) / ticks
+    }
+
     /// What the first process keeps in memory.
     pub(crate) fn resident_kib(&self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.processes.first()?.id())).ok()?;
@@ -64,6 +86,15 @@ impl Drop for Target {
     }
 }
 
+/// A process's id, its parent's, and the ticks of processor time that it and its ended children have used.
+fn stat(folder: &Path) -> Option<(u32, u32, u64)> {
+    let pid = folder.file_name()?.to_str()?.parse().ok()?;
+    let text = fs::read_to_string(folder.join("stat")).ok()?;
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+    let used: Option<u64> = fields.get(11..15)?.iter().map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Some((pid, fields.get(1)?.parse().ok()?, used?))
+}
+
 /// Two hops with nothing in them.
 pub(crate) fn bare() -> Target {
     let (server, port) = own_role(&["serve"]);
@@ -73,6 +104,7 @@ pub(crate) fn bare() -> Target {
         port,
         path: "/".into(),
         processes: vec![proxy, server],
+        cold: None,
         _folder: None,
     }
 }
@@ -90,6 +122,9 @@ fn own_role(args: &[&str]) -> (Child, u16) {
 pub(crate) fn shim(function: Function) -> Target {
     let mut command = Command::new(env!("CARGO_BIN_EXE_runtime-shim"));
     command.env("TM_BIND_ADDRESS", "127.0.0.1");
+    if matches!(function, Function::RustStream) {
+        command.env("TM_INVOKE_MODE", "RESPONSE_STREAM");
+    }
     serve(&format!("runtime-shim, {}", function.name()), command, function, "/")
 }
 
@@ -134,14 +169,16 @@ fn start(
         .stderr(Stdio::null())
         .process_group(0);
     let process = command.spawn().unwrap();
+    // Before anything else, as a warm machine cannot be made cold again.
+    let cold = client::first_answer(port, path);
     let target = Target {
         name: name.into(),
         port,
         path: path.into(),
         processes: vec![process],
+        cold: Some(cold),
         _folder: Some(folder),
     };
-    wait_port(port);
     // The idle figure is of a shim that has settled.
     std::thread::sleep(Duration::from_millis(500));
     target
@@ -184,7 +221,14 @@ pub(crate) fn cargo_lambda(program: &str, function: Function) -> Option<Target> 
     }
     let name = format!("cargo lambda, {}", function.name());
     std::thread::sleep(Duration::from_secs(1));
-    Some(Target { name, port, path: format!("{INVOKE}/_/invocations"), processes, _folder: Some(folder) })
+    Some(Target {
+        name,
+        port,
+        path: format!("{INVOKE}/_/invocations"),
+        processes,
+        cold: None,
+        _folder: Some(folder),
+    })
 }
 
 /// A task root with the function's bootstrap.
@@ -201,19 +245,15 @@ impl Function {
     fn name(self) -> &'static str {
         match self {
             Self::Rust => "Rust echo",
+            Self::RustStream => "Rust stream",
             Self::Python => "Python echo",
         }
     }
 
     fn bootstrap(self) -> PathBuf {
         match self {
-            Self::Rust => {
-                let args =
-                    ["build", "--quiet", "--release", "--package", "runtime-shim", "--example", "echo"];
-                tools::run(Command::new(env!("CARGO")).args(args));
-                let here = std::env::current_exe().unwrap();
-                here.parent().and_then(Path::parent).unwrap().join("examples/echo")
-            }
+            Self::Rust => example("echo"),
+            Self::RustStream => example("stream"),
             Self::Python => python_client().join("bootstrap"),
         }
     }
@@ -223,6 +263,14 @@ impl Function {
             command.env("LAMBDA_RUNTIME_DIR", python_client()).env("_HANDLER", "app.handler");
         }
     }
+}
+
+/// An example of this package, in release form.
+fn example(name: &str) -> PathBuf {
+    let args = ["build", "--quiet", "--release", "--package", "runtime-shim", "--example", name];
+    tools::run(Command::new(env!("CARGO")).args(args));
+    let here = std::env::current_exe().unwrap();
+    here.parent().and_then(Path::parent).unwrap().join("examples").join(name)
 }
 
 fn python_client() -> PathBuf {
