@@ -2,6 +2,7 @@
 
 mod custom;
 mod elf;
+mod extensions;
 mod go;
 mod handler;
 mod node;
@@ -51,6 +52,10 @@ pub(crate) async fn run(args: &LangArgs) -> Result<(), Failure> {
         (Language::Node, Stage::Build) => node::build(&build).await,
         (Language::Custom, Stage::Deps) => Ok(()),
         (Language::Custom, Stage::Build) => custom::build(&build),
+    }?;
+    match args.stage {
+        Stage::Deps => Ok(()),
+        Stage::Build => extensions::build(&build),
     }
 }
 

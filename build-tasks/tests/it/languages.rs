@@ -237,3 +237,23 @@ fn custom_programs() {
     assert_eq!(none.status.code(), Some(1));
     assert!(text(&none).contains("there is no `bootstrap`") && text(&none).contains("hint:"));
 }
+
+#[test]
+fn extensions_come_to_opt() {
+    use std::os::unix::fs::PermissionsExt;
+    let files =
+        [("bootstrap", "#!/bin/sh\n"), ("extensions/agent", "#!/bin/sh\n"), ("extensions/lib/data", "x")];
+    let workspace = Workspace::with(&files);
+    let agent = workspace.path("src/extensions/agent");
+    let there = |workspace: &Workspace| workspace.path("out/layers/code/opt/extensions/agent").exists();
+    // Not executable: the folder is the function's own business.
+    fs::set_permissions(&agent, PermissionsExt::from_mode(0o644)).unwrap();
+    assert!(workspace.lang("custom", "build", &[]).status.success());
+    assert!(!there(&workspace));
+    fs::set_permissions(&agent, PermissionsExt::from_mode(0o755)).unwrap();
+    let output = workspace.lang("custom", "build", &[]);
+    assert!(output.status.success() && text(&output).contains("/opt/extensions"), "{}", text(&output));
+    assert!(there(&workspace));
+    assert!(workspace.path("out/layers/code/opt/extensions/lib/data").exists());
+    assert!(workspace.path("out/layers/code/var/task/extensions/agent").exists());
+}
