@@ -139,6 +139,16 @@ pub enum ExtensionError {
     /// Nobody's identifier.
     #[error("Unknown extension {0}")]
     Unknown(String),
+    /// A call in the wrong order.
+    #[error("State transition from {} to {} failed for extension {name}. Error: State transition is not allowed", from.word(), to.word())]
+    InvalidTransition {
+        /// Who.
+        name: String,
+        /// Where it stands.
+        from: ExtensionState,
+        /// Where the call would lead.
+        to: ExtensionState,
+    },
     /// An error report without a type.
     #[error("Lambda-Extension-Function-Error-Type not found")]
     MissingErrorType,
@@ -211,6 +221,16 @@ impl ShutdownReason {
 // === impl ExtensionState ===
 
 impl ExtensionState {
+    /// Whether a registered extension may make the call that leads to `to`: an init that is over cannot fail, and who gave
+    /// up waits for nothing.
+    pub fn allows(self, to: Self) -> bool {
+        match to {
+            Self::InitError => matches!(self, Self::Registered | Self::InitError),
+            Self::Ready => matches!(self, Self::Registered | Self::Ready),
+            _ => true,
+        }
+    }
+
     /// The state's name.
     pub fn word(self) -> &'static str {
         match self {
@@ -257,7 +277,7 @@ impl ExtensionError {
             Self::EmptyName => "Extension.InvalidExtensionName",
             Self::InvalidRequest(_) => "InvalidRequestFormat",
             Self::InvalidEvent(_) => "Extension.InvalidEventType",
-            Self::NameTaken => "Extension.InvalidExtensionState",
+            Self::NameTaken | Self::InvalidTransition { .. } => "Extension.InvalidExtensionState",
             Self::Closed => "Extension.RegistrationClosed",
             Self::TooMany => "Extension.TooManyExtensions",
             Self::MissingIdentifier => "Extension.MissingExtensionIdentifier",
@@ -313,5 +333,10 @@ mod tests {
             "{\"errorMessage\":\"Missing Lambda-Extension-Identifier header\",\"errorType\":\"Extension.MissingExtensionIdentifier\"}\n"
         );
         assert_eq!(ExtensionError::TooMany.status(), 403);
+        let (name, from, to) = ("lens".to_owned(), ExtensionState::Ready, ExtensionState::InitError);
+        assert_eq!(
+            ExtensionError::InvalidTransition { name, from, to }.body(),
+            "{\"errorMessage\":\"State transition from Ready to InitError failed for extension lens. Error: State transition is not allowed\",\"errorType\":\"Extension.InvalidExtensionState\"}\n"
+        );
     }
 }

@@ -106,7 +106,7 @@ impl Extensions {
 
     /// One waits for its next event; for ever where it asked for none (EX-07).
     pub(super) fn next(&mut self, id: Uuid, reply: ExtensionReply) {
-        match self.find(id) {
+        match self.may(id, ExtensionState::Ready) {
             Ok(extension) => extension.next(reply),
             Err(error) => drop(reply.send(Err(error))),
         }
@@ -119,7 +119,7 @@ impl Extensions {
         state: ExtensionState,
         error_type: &str,
     ) -> Result<String, ExtensionError> {
-        let extension = self.find(id)?;
+        let extension = self.may(id, state)?;
         extension.state = state;
         extension.error_type = Some(error_type.to_owned());
         extension.end = if extension.external { End::GivenUp } else { End::None };
@@ -189,6 +189,16 @@ impl Extensions {
     /// Whose identifier it is.
     pub(super) fn name(&mut self, id: Uuid) -> Result<String, ExtensionError> {
         self.find(id).map(|extension| extension.name.clone())
+    }
+
+    /// The extension, if it may make the call that leads to `to`.
+    fn may(&mut self, id: Uuid, to: ExtensionState) -> Result<&mut Extension, ExtensionError> {
+        let extension = self.find(id)?;
+        let (from, name) = (extension.state, extension.name.clone());
+        if !from.allows(to) {
+            return Err(ExtensionError::InvalidTransition { name, from, to });
+        }
+        Ok(extension)
     }
 
     fn find(&mut self, id: Uuid) -> Result<&mut Extension, ExtensionError> {

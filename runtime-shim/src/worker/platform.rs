@@ -9,6 +9,7 @@ use tm_lambda::log::{self, InitPhase, Report, Status};
 use tm_lambda::log_tail::LogFormat;
 use tm_lambda::telemetry::{Api, Category, Record, Span, Stamped};
 use tm_lambda::{FunctionError, RequestId};
+use uuid::Uuid;
 
 use super::timing::Timing;
 use crate::config::Config;
@@ -87,6 +88,7 @@ impl Platform {
             function_name: function.name.to_string(),
             function_arn: function.arn.to_string(),
             function_version: function.version.to_string(),
+            instance_id: Uuid::new_v4().simple().to_string(),
             memory_size: function.memory_size,
         });
         note

@@ -240,6 +240,8 @@ if os.path.exists(path('init')):
     sys.exit(1)
 while True:
     event()
+    if not os.path.exists(path('refused')):
+        touch('refused', str(give_up('init', 'Extension.TooLate')))
     if os.path.exists(path('exit')):
         touch('status', str(give_up('exit', 'Extension.Bored')))
         sys.exit(1)
@@ -253,6 +255,7 @@ while True:
     assert!(shim.wait_log("REPORT", 1).contains(line), "{}", shim.stdout());
     std::fs::remove_file(shim.work("init")).unwrap();
     assert_eq!(shim.invoke("2").text(), "2");
+    assert_eq!(shim.wait_file("refused"), "403", "its init is over");
     shim.touch("exit");
     assert_eq!(error_type(&shim.invoke(&act("hang", &[])).json()), "Extension.ExitError");
     std::fs::remove_file(shim.work("exit")).unwrap();

@@ -31,6 +31,8 @@ pub enum Record {
         function_arn: String,
         /// Its version.
         function_version: String,
+        /// The environment.
+        instance_id: String,
         /// Its memory in MB.
         memory_size: u32,
     },
@@ -148,6 +150,7 @@ struct InitStartBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     function_arn: Option<&'a str>,
     function_version: &'a str,
+    instance_id: &'a str,
     instance_max_memory: u64,
 }
 
@@ -393,6 +396,7 @@ impl Record {
             function_name,
             function_arn,
             function_version,
+            instance_id,
             memory_size,
         } = self
         else {
@@ -406,6 +410,7 @@ impl Record {
             function_name,
             function_arn: newest.then_some(function_arn),
             function_version,
+            instance_id,
             instance_max_memory: u64::from(*memory_size) << 20,
         };
         Some(envelope(time, "platform.initStart", body))
@@ -570,11 +575,12 @@ mod tests {
             function_name: "stork".to_owned(),
             function_arn: "arn".to_owned(),
             function_version: "$LATEST".to_owned(),
+            instance_id: "i".to_owned(),
             memory_size: 128,
         };
         assert_eq!(
             json(&start, Schema::V20220701),
-            r#"{"type":"platform.initStart","record":{"initializationType":"on-demand","phase":"init","runtimeVersion":"r","runtimeVersionArn":"ra","functionName":"stork","functionVersion":"$LATEST","instanceMaxMemory":134217728}}"#
+            r#"{"type":"platform.initStart","record":{"initializationType":"on-demand","phase":"init","runtimeVersion":"r","runtimeVersionArn":"ra","functionName":"stork","functionVersion":"$LATEST","instanceId":"i","instanceMaxMemory":134217728}}"#
         );
         assert!(json(&start, Schema::V20250129).contains(r#""functionArn":"arn""#));
         let done = Record::InitRuntimeDone {

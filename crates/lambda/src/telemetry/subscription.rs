@@ -268,6 +268,7 @@ impl SubscriptionError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
@@ -368,5 +369,17 @@ mod tests {
             closed.body(Api::Logs),
             r#"{"errorType":"Logs.SubscriptionClosed","errorMessage":"Logs API subscription is closed"}"#
         );
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_read_or_refused(body in any::<Vec<u8>>(), uri in "\\PC*", number in any::<i64>()) {
+            let _ = Subscription::parse(Api::Logs, &body);
+            let given = parse(Api::Telemetry, |body| {
+                body["destination"]["URI"] = json!(uri);
+                body["buffering"]["maxBytes"] = json!(number);
+            });
+            prop_assert!(given.is_err() || (262_144..=1_048_576).contains(&number));
+        }
     }
 }
