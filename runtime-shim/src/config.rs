@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tm_lambda::cloud_event::{Replies, ReplyMode};
-use tm_lambda::http_event::{Api, HttpFormat};
+use tm_lambda::http_event::{Api, Cors, HttpFormat};
 use tm_lambda::log::{SystemLevel, SystemLog};
 use tm_lambda::log_tail::LogFormat;
 use tm_lambda::{FunctionArn, FunctionName, FunctionVersion, environment as env, limits};
@@ -138,6 +138,8 @@ pub(crate) struct Front {
     pub(crate) trusted_proxies: usize,
     /// Whether HTTP callers get streams as streams.
     pub(crate) streams: bool,
+    /// Who may call from pages of others.
+    pub(crate) cors: Option<Cors>,
     /// Whom the Invoke API answers for.
     pub(crate) invoke_api: InvokeApi,
 }
@@ -258,12 +260,14 @@ fn front(
         .unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     let old_port = reader.read(env::EXTERNAL_API_PORT, reader::port);
     let port = reader.read(env::PORT, reader::port).or(old_port).unwrap_or(8080);
+    let format = format(reader);
     let megabytes = reader.read(env::REQUEST_SIZE_LIMIT, |text| reader::number(text, 1..=100_000));
     Front {
         address: given.unwrap_or(SocketAddr::new(address, port)),
         port_file: reader.path(env::TM_PORT_FILE),
         max_event_bytes: megabytes.map_or(compat.defaults().max_event_bytes, |mb| mb * 1_000_000),
-        format: format(reader),
+        format,
+        cors: cors(reader).filter(|_| format == EventFormat::Http(HttpFormat::FunctionUrl)),
         replies: replies(reader, compat),
         sink: reader.read(env::K_SINK, Sink::parse),
         api: api(reader, function, strict),
@@ -348,6 +352,25 @@ fn api(reader: &mut Reader<'_>, function: &Function, strict: bool) -> Api {
         binary_types: reader.read(env::TM_BINARY_MEDIA_TYPES, types).unwrap_or_default(),
         strict,
     }
+}
+
+/// The settings of a Function URL; there are none where no origin may call.
+fn cors(reader: &mut Reader<'_>) -> Option<Cors> {
+    let origins = reader.read(env::TM_CORS_ALLOW_ORIGINS, reader::words);
+    let methods = reader.read(env::TM_CORS_ALLOW_METHODS, reader::words);
+    let headers = reader.read(env::TM_CORS_ALLOW_HEADERS, reader::words);
+    let exposed = reader.read(env::TM_CORS_EXPOSE_HEADERS, reader::words);
+    // AWS's limit: a day.
+    let max_age = reader.read(env::TM_CORS_MAX_AGE, |text| reader::number(text, 0..=86_400));
+    let credentials = reader.read(env::TM_CORS_ALLOW_CREDENTIALS, reader::boolean);
+    Some(Cors {
+        origins: origins?,
+        methods: methods.unwrap_or_else(|| vec!["*".to_owned()]),
+        headers: headers.unwrap_or_default(),
+        exposed: exposed.unwrap_or_default(),
+        max_age: max_age.and_then(|seconds| u32::try_from(seconds).ok()),
+        credentials: credentials.unwrap_or_default(),
+    })
 }
 
 /// AWS's words for the modes of a Function URL.
@@ -644,6 +667,8 @@ mod tests {
             ("TM_STRICT", "perhaps"),
             ("TM_INVOKE_MODE", "both"),
             ("TM_MAX_CONCURRENCY", "0"),
+            ("TM_CORS_MAX_AGE", "90000"),
+            ("TM_CORS_ALLOW_ORIGINS", "https://a.example, b c"),
             ("TM_INVOKE_API", "maybe"),
             ("TM_EVENT_FORMAT", "xml"),
             ("TM_API_STAGE", "a/b"),
@@ -661,6 +686,8 @@ mod tests {
             "TM_STRICT",
             "_MODE",
             "_CONCURRENCY",
+            "_MAX_AGE",
+            "_ORIGINS",
             "_INVOKE_API",
             "_FORMAT",
             "_STAGE",

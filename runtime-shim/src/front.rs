@@ -7,6 +7,7 @@
 //! Each answer carries `x-amzn-RequestId`. docs/http.md has the table of statuses.
 
 pub(crate) mod answer;
+mod cors;
 mod custom_runtime;
 mod invoke_api;
 pub(crate) mod outgoing;
@@ -76,7 +77,10 @@ async fn handle(
     let id = RequestId::mint();
     let (parts, body) = request.into_parts();
     Ok(match Route::of(&parts, &front.config.front) {
-        Route::Function => front.invoke(id, peer, parts, body).await,
+        Route::Function => match &front.config.front.cors {
+            None => front.invoke(id, peer, parts, body).await,
+            Some(cors) => Box::pin(cors::handle(&front, cors, id, peer, parts, body)).await,
+        },
         Route::Health => answer::healthy(id, &parts.headers),
         // Apart, as the futures of the rarer ways would make everybody's larger, and those are moved.
         Route::InvokeApi => Box::pin(invoke_api::handle(&front, id, &parts, body)).await,

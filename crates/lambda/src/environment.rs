@@ -66,6 +66,12 @@ variables! {
     TM_API_STAGE = "TM_API_STAGE", Shim, "`$default`", "Stage of API Gateway events. Any other than `$default` becomes part of their paths, as on AWS";
     TM_BINARY_MEDIA_TYPES = "TM_BINARY_MEDIA_TYPES", Shim, "-", "Types of request bodies that `apigateway-v1` passes as base64, separated by commas: `image/*`, `*/*`";
     TM_TRUSTED_PROXIES = "TM_TRUSTED_PROXIES", Shim, "`1`", "Proxies in front that add to `X-Forwarded-For`: the caller's address is the entry that the outermost of them wrote. `0` takes the connection's";
+    TM_CORS_ALLOW_ORIGINS = "TM_CORS_ALLOW_ORIGINS", Shim, "-", "With `function-url`: pages of others that may call, `https://example.com` separated by commas, or `*`. Not set: the function answers browsers itself, and the following settings mean nothing";
+    TM_CORS_ALLOW_METHODS = "TM_CORS_ALLOW_METHODS", Shim, "`*`", "Methods that they may use";
+    TM_CORS_ALLOW_HEADERS = "TM_CORS_ALLOW_HEADERS", Shim, "-", "Headers that they may send, or `*`";
+    TM_CORS_EXPOSE_HEADERS = "TM_CORS_EXPOSE_HEADERS", Shim, "-", "Headers of answers that they may read";
+    TM_CORS_MAX_AGE = "TM_CORS_MAX_AGE", Shim, "-", "Seconds that browsers may remember it, at most 86400";
+    TM_CORS_ALLOW_CREDENTIALS = "TM_CORS_ALLOW_CREDENTIALS", Shim, "`false`", "Whether they may send cookies";
     TM_INVOKE_MODE = "TM_INVOKE_MODE", Shim, "`BUFFERED`", "Answers of HTTP callers: `BUFFERED` sends them whole, `RESPONSE_STREAM` passes on what a streaming runtime sends while it sends it. The Invoke API has a call for each";
     TM_INVOKE_API = "TM_INVOKE_API", Shim, "`on`", "The Lambda Invoke API on the HTTP port: `on` answers for the function's own name, ARN and `function`, `any-name` whatever the name, `off` gives its paths to the function";
     TM_COMPAT = "TM_COMPAT", Shim, "by the program's name", "Whose place the shim takes, with the defaults below: `aws-lambda-rie`, `aws-custom-runtime` or `none`";

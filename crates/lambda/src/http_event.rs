@@ -6,6 +6,7 @@
 mod alb;
 mod answer;
 mod base64_text;
+mod cors;
 mod request;
 mod v1;
 mod v2;
@@ -15,6 +16,7 @@ use http::StatusCode;
 
 pub(crate) use answer::compact;
 pub use answer::{BadResult, HttpAnswer};
+pub use cors::Cors;
 pub use request::{Api, HttpRequest};
 
 /// Which front of AWS's an event comes from.

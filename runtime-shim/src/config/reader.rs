@@ -87,6 +87,13 @@ pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
+/// Words between commas, each fit for a header.
+pub(crate) fn words(text: &str) -> Result<Vec<String>, String> {
+    let words: Vec<String> = text.split(',').map(|word| word.trim().to_owned()).collect();
+    let legal = |word: &String| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic());
+    if words.iter().all(legal) { Ok(words) } else { Err("expected words separated by commas".to_owned()) }
+}
+
 /// A whole number in Go's notation: decimal, `0x`, `0o` or `0`, `0b`.
 pub(crate) fn number(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
     let digits =

@@ -329,3 +329,41 @@ fn health_checks_of_load_balancers() {
         assert_eq!(failed.status, 502, "a function that fails is not well");
     }
 }
+
+/// HT-26: preflights are answered without the function, and only pages that may call are told so.
+#[test]
+fn pages_of_others() {
+    let shim = setup("function-url")
+        .env("TM_CORS_ALLOW_ORIGINS", "https://zoo.example")
+        .env("TM_CORS_ALLOW_METHODS", "GET,PUT")
+        .env("TM_CORS_EXPOSE_HEADERS", "x-seen")
+        .start();
+    let preflight = |origin: &str| {
+        let headers = format!("Origin: {origin}\r\nAccess-Control-Request-Method: PUT\r\n");
+        http::request(shim.port(), "OPTIONS", "/any", &headers)
+    };
+    let allowed = preflight("https://zoo.example");
+    assert_eq!((allowed.status, allowed.text()), (200, ""));
+    assert_eq!(allowed.header("access-control-allow-origin"), Some("https://zoo.example"));
+    assert_eq!(allowed.header("access-control-allow-methods"), Some("GET,PUT"));
+    let refused = preflight("https://other.example");
+    assert_eq!((refused.status, refused.header("access-control-allow-origin")), (200, None));
+    assert!(!shim.stdout().contains("\nSTART"), "the function was not asked: {}", shim.stdout());
+
+    let result = r#"{"statusCode":200,"headers":{"access-control-expose-headers":"x-own"},"body":"x"}"#;
+    let body = format!("say {result}");
+    let call = |origin: &str| {
+        http::send(
+            shim.port(),
+            "/",
+            &format!("Content-Type: text/plain\r\nOrigin: {origin}\r\n"),
+            body.as_bytes(),
+        )
+    };
+    let answer = call("https://zoo.example");
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://zoo.example"), "{}", answer.head);
+    assert_eq!(answer.header("access-control-expose-headers"), Some("x-seen,x-own"));
+    assert_eq!(call("https://other.example").header("access-control-allow-origin"), None);
+    let own = http::request(shim.port(), "OPTIONS", "/", "Origin: https://zoo.example\r\n");
+    assert_eq!(own.json()["requestContext"]["http"]["method"], "OPTIONS", "no preflight is the function's");
+}
