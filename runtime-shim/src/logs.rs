@@ -45,6 +45,8 @@ enum Command {
 pub(crate) struct Note {
     /// For the log, whole.
     pub(crate) lines: String,
+    /// For the log's tail, where that is in JSON: records of all levels (LG-11).
+    pub(crate) unfiltered: String,
     /// For subscribers.
     pub(crate) records: Vec<Stamped>,
 }
@@ -74,12 +76,13 @@ impl Note {
     /// Puts another one behind it.
     pub(crate) fn append(&mut self, other: Self) {
         self.lines.push_str(&other.lines);
+        self.unfiltered.push_str(&other.unfiltered);
         self.records.extend(other.records);
     }
 
     /// Whether there is nothing to say.
     pub(crate) fn is_empty(&self) -> bool {
-        self.lines.is_empty() && self.records.is_empty()
+        self.lines.is_empty() && self.unfiltered.is_empty() && self.records.is_empty()
     }
 }
 

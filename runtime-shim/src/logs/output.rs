@@ -49,11 +49,15 @@ impl Output {
 
     /// Writes what the platform says.
     pub(crate) async fn note(&self, note: Note) {
-        let Note { lines, records } = note;
+        let Note { lines, unfiltered, records } = note;
         if !records.is_empty() {
             self.hub.records(records);
         }
-        self.write(lines.into()).await;
+        if unfiltered.is_empty() {
+            return self.write(lines.into()).await;
+        }
+        self.lock().push(unfiltered.as_bytes());
+        self.sink.write(lines.into()).await;
     }
 
     /// Writes whole lines; waits while stdout is slow.

@@ -63,7 +63,12 @@ impl Platform {
 
     fn record(&self, note: &mut Note, stamped: Stamped) {
         if self.is_json() {
-            note.lines.push_str(&self.config.system_log.json(&stamped));
+            let log = &self.config.system_log;
+            let line = log.json(&stamped);
+            if log.wants(&stamped.record) {
+                note.lines.push_str(&line);
+            }
+            note.unfiltered.push_str(&line);
         }
         if self.hub.is_active() {
             note.records.push(stamped);

@@ -223,7 +223,8 @@ while True:
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
     wait_for("its end", || (!alive(pid)).then_some(()));
     assert_eq!(shim.invoke("3").text(), "3");
-    // During an invoke.
+    // During an invoke; the phase before is over when it is reported.
+    shim.wait_log("REPORT", 3);
     shim.touch("crash-invoke");
     let answer = shim.invoke(&act("hang", &[]));
     assert_eq!(error_type(&answer.json()), "Extension.Crash");
@@ -256,6 +257,7 @@ while True:
     std::fs::remove_file(shim.work("init")).unwrap();
     assert_eq!(shim.invoke("2").text(), "2");
     assert_eq!(shim.wait_file("refused"), "403", "its init is over");
+    shim.wait_log("REPORT", 2);
     shim.touch("exit");
     assert_eq!(error_type(&shim.invoke(&act("hang", &[])).json()), "Extension.ExitError");
     std::fs::remove_file(shim.work("exit")).unwrap();
@@ -264,21 +266,29 @@ while True:
 
 #[test]
 fn one_that_never_registers_fails_the_init_only() {
-    let program = "touch('up', str(os.getpid()))\ntime.sleep(1000)\n";
     let mut shim = Setup::actor()
-        .extension("mute", program)
+        .extension("mute", "time.sleep(1000)")
         .env("TM_INIT_TIMEOUT", "300ms")
-        .env("FUNCTION_TTL", "600ms")
+        .env("FUNCTION_TTL", "5s")
         .start();
-    let pid: i32 = shim.wait_file("up").parse().unwrap();
-    wait_for("the end of the first", || (!alive(pid)).then_some(()));
     let log = shim.wait_log("INIT_REPORT", 1);
+    assert!(log.contains("EXTENSION\tName: mute\tState: Started\tEvents: []\n"), "{log}");
     assert!(log.contains("Phase: init\tStatus: timeout"), "{log}");
+    let path = shim.work("extensions/mute");
+    wait_for("its end", || (!runs(&path)).then_some(()));
     assert_eq!(error_type(&shim.invoke("1").json()), "Sandbox.Timedout");
     // The file is gone, and with it the trouble.
-    std::fs::remove_file(shim.work("extensions/mute")).unwrap();
+    std::fs::remove_file(path).unwrap();
     assert_eq!(shim.invoke("2").text(), "2");
     shim.stop();
+}
+
+/// Whether a process runs this program.
+fn runs(program: &std::path::Path) -> bool {
+    let folders = std::fs::read_dir("/proc").unwrap().flatten();
+    folders
+        .filter_map(|folder| std::fs::read_to_string(folder.path().join("cmdline")).ok())
+        .any(|line| line.split('\0').any(|word| std::path::Path::new(word) == program))
 }
 
 #[test]

@@ -211,6 +211,19 @@ fn the_tail_is_the_log_from_start_to_report() {
 }
 
 #[test]
+fn the_tail_in_json_has_records_of_all_levels() {
+    let shim = setup().env("AWS_LAMBDA_LOG_FORMAT", "JSON").env("TM_SYSTEM_LOG_LEVEL", "WARN").start();
+    let log = log_of(&call(&shim, "X-Amz-Log-Type: Tail\r\n", "1"));
+    let kinds: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["type"].take())
+        .collect();
+    let expected = ["initStart", "initRuntimeDone", "initReport", "start", "runtimeDone", "report"];
+    assert_eq!(kinds, expected.map(|kind| format!("platform.{kind}")));
+    assert_eq!(shim.stdout(), "", "the log itself has failures only");
+}
+
+#[test]
 fn the_tail_of_failures() {
     let shim = setup().env("INVOKER_COUNT", "1").env("FUNCTION_TTL", "2s").start();
     let tail = "X-Amz-Log-Type: Tail\r\n";

@@ -252,6 +252,8 @@ while True:
     let reported = shim.invoke(&act("error", &[])).id().to_owned();
     let crashed = shim.invoke(&act("exit", &[("code", "1")])).id().to_owned();
     shim.invoke("1");
+    // The phase is over when it is reported; the extension would else crash in it.
+    shim.wait_log("REPORT", 3);
     shim.touch("crash");
     let lost = shim.invoke(&act("hang", &[])).id().to_owned();
     shim.invoke("2");

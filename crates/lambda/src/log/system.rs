@@ -1,7 +1,7 @@
 //! The function's log in JSON: which of the platform's records stand in it (section 6.4, LG-09).
 
 use crate::log_tail::LogFormat;
-use crate::telemetry::{Schema, Stamped};
+use crate::telemetry::{Record, Schema, Stamped};
 
 /// Which records are written; JSON only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,11 +27,13 @@ pub struct SystemLog {
 // === impl SystemLog ===
 
 impl SystemLog {
-    /// The record as a line, unless its level is below what is wanted, or it is for subscribers only.
+    /// Whether the log has records of this kind.
+    pub fn wants(&self, record: &Record) -> bool {
+        record.level() >= self.level
+    }
+
+    /// The record as a line of JSON, whatever its level; nothing for those that are for subscribers only.
     pub fn json(&self, stamped: &Stamped) -> String {
-        if stamped.record.level() < self.level {
-            return String::new();
-        }
         let mut line = stamped.json(Schema::LATEST).unwrap_or_default();
         if !line.is_empty() {
             line.push('\n');
@@ -49,7 +51,6 @@ mod tests {
     use super::*;
     use crate::id::RequestId;
     use crate::log::{InitPhase, Report, Status};
-    use crate::telemetry::Record;
 
     fn records() -> Vec<Record> {
         let id = RequestId::mint();
@@ -83,7 +84,8 @@ mod tests {
 
     fn kinds(level: SystemLevel) -> Vec<String> {
         let log = SystemLog { format: LogFormat::Json, level };
-        let lines: String = records().into_iter().map(|record| log.json(&Stamped::now(record))).collect();
+        let wanted = records().into_iter().filter(|record| log.wants(record));
+        let lines: String = wanted.map(|record| log.json(&Stamped::now(record))).collect();
         let kind = |line: &str| {
             let value: Value = serde_json::from_str(line).unwrap();
             assert!(value["time"].as_str().unwrap().ends_with('Z'), "{line}");
