@@ -3,9 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use tm_testkit::{machine::Machine, tools};
 
-use super::get;
 use crate::{
-    support::{deploy, shell_function},
+    support::{deploy, get, shell_function},
     target,
 };
 
