@@ -102,14 +102,14 @@ fn the_emulator_is_started_by_the_entry_point_too() {
         .arg(&format!("127.0.0.1:{port}"))
         .arg(&format!("--runtime-api-address=127.0.0.1:{api}"))
         .arg("--log-level=debug")
-        .env("AWS_LAMBDA_FUNCTION_TIMEOUT", "1")
+        .env("AWS_LAMBDA_FUNCTION_TIMEOUT", "2")
         .start();
     assert_eq!(shim.port(), port, "the option beats PORT");
     let answer = invoke(port, "{}").json();
     assert_eq!(answer["arn"], "arn:aws:lambda:us-east-1:012345678912:function:crow");
-    assert!(left(&answer) <= 1000, "{answer}");
+    assert!(left(&answer) <= 2000, "{answer}");
     let late = invoke(port, r#"{"do": "sleep"}"#);
-    assert_eq!((late.status, late.text()), (200, "Task timed out after 1.00 seconds"));
+    assert_eq!((late.status, late.text()), (200, "Task timed out after 2.00 seconds"));
     assert!(std::net::TcpStream::connect(("127.0.0.1", api)).is_ok(), "the Runtime API is where it was told");
     assert!(shim.stderr().contains("DEBUG") || shim.stderr().contains("INFO"), "{}", shim.stderr());
 }
