@@ -177,7 +177,7 @@ time.sleep(1000)
 #[test]
 fn a_timeout_and_a_crash_are_reasons() {
     let program = format!("note('start ' + str(os.getpid() > 0))\n{LENS}");
-    let mut shim = Setup::actor().extension("lens", &program).env("FUNCTION_TTL", "2s").start();
+    let mut shim = Setup::actor().extension("lens", &program).env("FUNCTION_TTL", "6s").start();
     assert_eq!(shim.invoke(&act("exit", &[("code", "1")])).status, 500);
     assert_eq!(shim.invoke("1").text(), "1");
     assert_eq!(shim.invoke(&act("hang", &[])).status, 504);
@@ -219,9 +219,10 @@ while True:
     // While it is idle: the next invoke knows nothing of it.
     std::fs::remove_file(shim.work("crash-init")).unwrap();
     assert_eq!(shim.invoke("2").text(), "2");
+    shim.wait_log("REPORT", 2);
     let pid: i32 = shim.wait_file("pid").parse().unwrap();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-    wait_for("its end", || (!alive(pid)).then_some(()));
+    wait_for("its end to be seen", || shim.stderr().contains("while it was idle").then_some(()));
     assert_eq!(shim.invoke("3").text(), "3");
     // During an invoke; the phase before is over when it is reported.
     shim.wait_log("REPORT", 3);

@@ -222,9 +222,9 @@ else:
     listen('second')
 {EVENTS}"
     );
-    let shim = setup(&program).env("FUNCTION_TTL", "2s").start();
+    let shim = setup(&program).env("FUNCTION_TTL", "6s").start();
     let id = shim.invoke(&act("hang", &[])).id().to_owned();
-    shim.invoke("1");
+    assert_eq!(shim.invoke("1").text(), "1");
     let first = records(&shim, "first");
     let second = wait_records(&shim, "second", "report", 2);
     let done = the(&first, "runtimeDone");
