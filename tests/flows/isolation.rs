@@ -9,7 +9,10 @@ use tm_testkit::{
     tools,
 };
 
-use crate::{machine, support::shell_function};
+use crate::{
+    machine,
+    support::{function_with_extension, shell_function},
+};
 
 /// Longest wait for something a machine does by itself.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -49,6 +52,23 @@ async fn python_without_namespaces() {
     let answer = machine.call("py.default", &event).await.expect("it answers");
     let read = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
     assert_eq!((answer.status, read(&answer.body)), (200, read(&wanted)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn extensions_without_namespaces() -> Result<()> {
+    if tools::find("curl").is_none() {
+        return Ok(());
+    }
+    let machine = plain();
+    let folder = function_with_extension(&machine, "echo hello").display().to_string();
+    machine.tm_ok(["deploy", "service", "beside", "-f", &folder, "--wait"]).await?;
+    ensure!(machine.call("beside.default", "{}").await?.body == "hello");
+    wait_for("the extension's line", LIMIT, async || {
+        let log = machine.tm_ok(["logs", "beside"]).await?;
+        ensure!(log.contains("probe saw {\"eventType\":\"INVOKE\""), "{log}");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]

@@ -28,6 +28,31 @@ done
     folder
 }
 
+/// Says what it is told of.
+const PROBE: &str = r#"#!/bin/sh
+set -eu
+api="http://$AWS_LAMBDA_RUNTIME_API/2020-01-01/extension"
+headers=$(mktemp)
+curl -sS -o /dev/null -D "$headers" "$api/register" -H "Lambda-Extension-Name: ${0##*/}" -d '{"events":["INVOKE","SHUTDOWN"]}'
+id=$(grep -i Lambda-Extension-Identifier "$headers" | tr -d '[:space:]' | cut -d: -f2)
+while true; do
+    event=$(curl -sS "$api/event/next" -H "Lambda-Extension-Identifier: $id")
+    echo "probe saw $event"
+    case $event in *SHUTDOWN*) exit 0 ;; esac
+done
+"#;
+
+/// The same with an external extension that says what it is told of.
+pub(crate) fn function_with_extension(machine: &Machine, body: &str) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = shell_function(machine, "beside", body);
+    let probe = folder.join("extensions/probe");
+    fs_err::create_dir_all(folder.join("extensions")).expect("a folder can be made");
+    fs_err::write(&probe, PROBE).expect("a file can be written");
+    fs_err::set_permissions(&probe, PermissionsExt::from_mode(0o755)).expect("its mode can be set");
+    folder
+}
+
 /// The command must fail with that code, naming each of `words` on stderr.
 #[track_caller]
 pub(crate) fn refused(ran: &Ran, code: i32, words: &[&str]) {

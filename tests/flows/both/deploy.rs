@@ -14,7 +14,10 @@ use tm_testkit::{
     tools,
 };
 
-use crate::{support::shell_function, target};
+use crate::{
+    support::{function_with_extension, shell_function},
+    target,
+};
 
 async fn tm(machine: &Machine, line: &str) -> Result<String> {
     machine.tm_ok(line.split(' ')).await
@@ -162,31 +165,13 @@ async fn environment_labels_and_secrets() -> Result<()> {
 /// A log on its way from a container.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Says what it is told of.
-const PROBE: &str = r#"#!/bin/sh
-set -eu
-api="http://$AWS_LAMBDA_RUNTIME_API/2020-01-01/extension"
-headers=$(mktemp)
-curl -sS -o /dev/null -D "$headers" "$api/register" -H "Lambda-Extension-Name: ${0##*/}" -d '{"events":["INVOKE","SHUTDOWN"]}'
-id=$(grep -i Lambda-Extension-Identifier "$headers" | tr -d '[:space:]' | cut -d: -f2)
-while true; do
-    event=$(curl -sS "$api/event/next" -H "Lambda-Extension-Identifier: $id")
-    echo "probe saw $event"
-    case $event in *SHUTDOWN*) exit 0 ;; esac
-done
-"#;
-
 #[tokio::test]
 async fn an_external_extension_beside_the_function() -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
     if tools::find("curl").is_none() {
         return Ok(());
     }
     let machine = target().await;
-    let folder = shell_function(&machine, "source", "echo hello");
-    fs_err::create_dir_all(folder.join("extensions"))?;
-    fs_err::write(folder.join("extensions/probe"), PROBE)?;
-    fs_err::set_permissions(folder.join("extensions/probe"), PermissionsExt::from_mode(0o755))?;
+    let folder = function_with_extension(&machine, "echo hello");
     tm(&machine, &format!("deploy service one -f {} --wait", folder.display())).await?;
     ensure!(answer(&machine, "one").await? == "hello");
     wait_for("the extension's lines", LIMIT, async || {
