@@ -3,6 +3,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use libfuzzer_sys::fuzz_target;
+use serde::de::IgnoredAny;
 use tm_lambda::RequestId;
 use tm_lambda::http_event::{Api, HttpFormat, HttpRequest};
 
@@ -45,6 +46,7 @@ fuzz_target!(|input: (&str, &str, &str, Headers<'_>, &[u8], bool)| {
         HttpFormat::AlbMultiValue,
     ] {
         let event = format.event(&request, &api);
-        serde_json::from_slice::<serde_json::Value>(&event).expect("an event is JSON");
+        // Not into a `Value`, which takes a key of serde_json's own for an order (`$serde_json::private::RawValue`).
+        serde_json::from_slice::<IgnoredAny>(&event).expect("an event is JSON");
     }
 });

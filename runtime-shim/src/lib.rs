@@ -64,6 +64,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Reads a configuration and starts nothing. The fuzz target `environment` calls it.
+///
+/// # Errors
+/// Everything that is wrong with these variables, as the shim says it before it ends with 64.
+pub fn check(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<(), String> {
+    Config::read(variables, Start::default()).map(|_| ()).map_err(|mistakes| mistakes.to_string())
+}
+
 fn serve(start: Start) -> ExitCode {
     let config = match Config::read(std::env::vars_os(), start) {
         Ok(config) => config,
