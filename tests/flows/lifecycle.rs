@@ -39,6 +39,26 @@ async fn a_killed_engine_comes_back_with_everything() {
 }
 
 #[tokio::test]
+async fn the_lambda_api_needs_no_name_that_resolves() {
+    if tools::find("curl").is_none() {
+        return;
+    }
+    let machine = machine();
+    deploy(&machine, "hello", "echo 1", &[]).await;
+    let ingress = machine.functions().await.expect("it runs");
+    let invoke = async |name: &str| {
+        let url = format!("http://{ingress}/2015-03-31/functions/{name}/invocations");
+        let curl = ["-s", "-m", "60", "-d", "{}", "-w", " %{http_code}", &url];
+        machine.run_ok("curl", curl).await.expect("it answers")
+    };
+    for name in ["hello", "arn%3Aaws%3Alambda%3Aus-east-1%3A123456789012%3Afunction%3Ahello"] {
+        assert_eq!(invoke(name).await, "1 200", "{name}");
+    }
+    let nobody = invoke("nobody").await;
+    assert!(nobody.ends_with(" 404"), "{nobody}");
+}
+
+#[tokio::test]
 async fn an_idle_function_has_no_process_and_the_next_call_starts_one() {
     if tools::find("curl").is_none() {
         return;

@@ -1,8 +1,9 @@
 //! The way in: Host to Route, Route to Revision by share or tag, Revision to a pod.
 //!
 //! `NAME.NAMESPACE.anything` and `TAG-NAME.NAMESPACE.anything` name a function; the rest of the host does not matter, so
-//! `curl -H "Host: hello.default.example.com"` works as well as the address tm prints. Requests wait at the Revision's
-//! [`Gate`](crate::autoscaler::Gate) while a pod is started.
+//! `curl -H "Host: hello.default.example.com"` works as well as the address tm prints. Where the host is nobody's, a path of the
+//! Lambda API names a function of the namespace `default`: SDKs then need no name that resolves. Requests wait at the
+//! Revision's [`Gate`](crate::autoscaler::Gate) while a pod is started.
 
 mod forward;
 mod table;
@@ -18,6 +19,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use percent_encoding::percent_decode_str;
 use tm_serve::{Listener, Options, Peer};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +27,12 @@ pub use table::Table;
 pub(crate) use watch::follow;
 
 use crate::autoscaler::{Autoscaler, EnterError};
+
+/// Beginnings of the Lambda API's paths: Invoke, InvokeWithResponseStream, InvokeAsync.
+const LAMBDA_API: [&str; 3] = ["/2015-03-31/functions/", "/2021-11-15/functions/", "/2014-11-13/functions/"];
+/// What stands before the name in ARNs.
+const FUNCTION: &str = ":function:";
+const DEFAULT_NAMESPACE: &str = "default";
 
 /// Body of an answer: ours or the function's.
 pub(crate) type Body = BoxBody<Bytes, hyper::Error>;
@@ -87,7 +95,13 @@ impl Ingress {
 
     async fn send(&self, request: Request<Incoming>, peer: &Peer) -> Result<Response<Body>, Refused> {
         let host = host_of(&request).ok_or(Refused::NoHost)?;
-        let revision = match self.table.find(&host).await {
+        let mut found = self.table.find(&host).await;
+        if found.is_none()
+            && let Some(host) = host_of_function(request.uri().path())
+        {
+            found = self.table.find(&host).await;
+        }
+        let revision = match found {
             Some(Ok(revision)) => revision,
             Some(Err(table::NotReady)) => return Err(Refused::NotReady(host)),
             None => return Err(Refused::NoRoute(host)),
@@ -101,6 +115,15 @@ impl Ingress {
 fn host_of<B>(request: &Request<B>) -> Option<String> {
     let header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     header.or_else(|| request.uri().host()).map(str::to_ascii_lowercase)
+}
+
+/// The host of the function that a path of the Lambda API names, by its name or ARN, with or without a qualifier.
+fn host_of_function(path: &str) -> Option<String> {
+    let rest = LAMBDA_API.iter().find_map(|prefix| path.strip_prefix(prefix))?;
+    let name = percent_decode_str(rest.split('/').next()?).decode_utf8().ok()?;
+    let name = name.rsplit_once(FUNCTION).map_or(&*name, |(_, name)| name);
+    let name = name.split(':').next().filter(|name| !name.is_empty() && !name.contains('.'))?;
+    Some(format!("{name}.{DEFAULT_NAMESPACE}"))
 }
 
 // === impl Refused ===
@@ -125,5 +148,27 @@ impl Refused {
             .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
             .body(body)
             .expect("a response of constants is well formed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_the_lambda_api_name_functions() {
+        let host = |name: &str| host_of_function(&format!("/2015-03-31/functions/{name}/invocations"));
+        let arn = "arn%3Aaws%3Alambda%3Aus-east-1%3A123456789012%3Afunction%3Ahello";
+        for name in ["hello", "hello:$LATEST", arn, "123456789012:function:hello:live"] {
+            assert_eq!(host(name).as_deref(), Some("hello.default"), "{name}");
+        }
+        for name in ["", ":", "hello.other", "%ff"] {
+            assert_eq!(host(name), None, "{name}");
+        }
+        for path in ["/", "/functions/hello/invocations", "/2015-03-31/functions"] {
+            assert_eq!(host_of_function(path), None, "{path}");
+        }
+        let streaming = "/2021-11-15/functions/hello/response-streaming-invocations";
+        assert_eq!(host_of_function(streaming).as_deref(), Some("hello.default"));
     }
 }
