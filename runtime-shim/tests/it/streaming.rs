@@ -256,7 +256,9 @@ fn two_hundred_megabytes_are_the_limit() {
             None => break false,
         }
     };
-    assert_eq!((total, ended), (209_715_200, false), "cut off, and the caller can tell");
+    assert!(!ended, "the caller can tell that it was cut off");
+    // What waits to be written when a connection is cut off may be lost with it.
+    assert!((208_666_624..=209_715_200).contains(&total), "{total} bytes arrived");
     let answered = wait_for("the answer", || std::fs::read_to_string(shim.work("answered")).ok());
     assert!(answered.starts_with("[413, "), "{answered}");
     assert_eq!(shim.invoke("1").text(), "1");

@@ -139,11 +139,19 @@ fn bind(source: &Path, target: &Path, is_dir: bool) -> Result<(), SandboxError> 
     if is_dir {
         io("make a mount point", make_dir(target))?;
     } else {
-        io("make a mount point", fs::File::create(target).map(drop))?;
+        io("make a mount point", make_file(target))?;
     }
     match mount(Some(source), target, NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE) {
         Err(nix::Error::ENOENT) => Ok(()),
         result => system(format!("bind `{}`", source.display()), result),
+    }
+}
+
+/// One that is there may be the machine's own: it is left as it is.
+fn make_file(path: &Path) -> std::io::Result<()> {
+    match fs::File::create_new(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
     }
 }
 
@@ -288,6 +296,16 @@ fn pivot(root: &Path) -> Result<(), SandboxError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_there_keeps_its_text() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("hosts");
+        fs::write(&file, "text").expect("it writes");
+        make_file(&file).expect("it is there");
+        assert_eq!(fs::read_to_string(&file).expect("it reads"), "text");
+        make_file(&folder.path().join("new")).expect("it is made");
+    }
 
     #[test]
     fn mount_lines() {
