@@ -118,8 +118,11 @@ async fn a_dry_run_says_what_would_be() {
 #[tokio::test]
 async fn the_status_is_written_apart() {
     let server = crate::subject::engine().await;
-    let subject =
-        crate::subject::Subject { client: server.api.client("default"), namespace: "default".into() };
+    let subject = crate::subject::Subject {
+        client: server.api.client("default"),
+        namespace: "default".into(),
+        is_cluster: false,
+    };
     let services = subject.services();
     let mut new: DynamicObject = typed(service("s", &["A"]));
     new.data["status"] = json!({"url": "http://no"});

@@ -20,27 +20,29 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Subject {
     pub(crate) client: Client,
     pub(crate) namespace: String,
+    /// Whether it is a cluster, which may know more of its past than the engine.
+    pub(crate) is_cluster: bool,
 }
 
 /// Runs `test` on the engine, and on the cluster when there is one.
 pub(crate) async fn on_each<F: Future<Output = ()>>(test: impl Fn(Subject) -> F) {
     let server = ApiServer::start().await.expect("the engine's API starts");
-    run(server.api.client("default"), &test).await;
+    run(server.api.client("default"), false, &test).await;
     let Some(context) = std::env::var_os(CONTEXT) else { return };
     let options = kube::config::KubeConfigOptions {
         context: Some(context.to_string_lossy().into_owned()),
         ..kube::config::KubeConfigOptions::default()
     };
     let config = kube::Config::from_kubeconfig(&options).await.expect("the context is usable");
-    run(Client::try_from(config).expect("the configuration is usable"), &test).await;
+    run(Client::try_from(config).expect("the configuration is usable"), true, &test).await;
 }
 
-async fn run<F: Future<Output = ()>>(client: Client, test: &impl Fn(Subject) -> F) {
+async fn run<F: Future<Output = ()>>(client: Client, is_cluster: bool, test: &impl Fn(Subject) -> F) {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let new: Namespace = typed(json!({"metadata": {"generateName": "tm-conformance-"}}));
     let made = namespaces.create(&PostParams::default(), &new).await.expect("a namespace is made");
     let namespace = made.metadata.name.expect("it has a name");
-    test(Subject { client, namespace: namespace.clone() }).await;
+    test(Subject { client, namespace: namespace.clone(), is_cluster }).await;
     namespaces.delete(&namespace, &DeleteParams::default()).await.expect("the namespace can go");
 }
 
