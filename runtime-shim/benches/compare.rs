@@ -4,7 +4,8 @@
 //! cargo bench -p runtime-shim --bench compare -- [--seconds N] [--cargo-lambda PATH] [--peer NAME=PATH]...
 //! ```
 //!
-//! Rows: a bare proxy (client → proxy → server over loopback), the shim with a Rust and a Python function,
+//! Rows: a bare proxy (client → proxy → server over loopback), the bare exchanges of an invoke (the caller's, `next` and
+//! `response`, with four workers and nothing else), the shim with a Rust and a Python function,
 //! `cargo lambda watch` with the same functions where it is found, and each peer with the same bootstraps: a NAME that
 //! begins with `rie` is run as AWS's emulator, any other as aws-custom-runtime. Then a stream of 100 MB, and starts until the
 //! first answer. Nothing is asserted: only ratios within one run mean anything. Everything is on loopback and ends with the
@@ -50,6 +51,8 @@ fn main() {
     match args.next().as_deref() {
         Some("serve") => return baseline::serve(),
         Some("proxy") => return baseline::proxy(args.next().unwrap().parse().unwrap()),
+        Some("exchanges") => return baseline::exchanges(),
+        Some("worker") => return baseline::worker(args.next().unwrap().parse().unwrap()),
         _ => {}
     }
     let plan = Plan::read(std::env::args().skip(1));
@@ -60,6 +63,7 @@ fn main() {
         "", "c", "p50 ms", "p99 ms", "rps", "p50 x", "rps x", "cpu us"
     );
     print_rows("bare proxy", &reference, &reference);
+    run(targets::bare_exchanges(), &plan, &reference);
     for function in [Function::Rust, Function::Python] {
         run(targets::shim(function), &plan, &reference);
         for (name, path) in &plan.peers {

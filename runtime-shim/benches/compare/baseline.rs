@@ -1,7 +1,9 @@
-//! What cannot be beaten: the same hops without anything in between. This program serves both roles in processes of its own.
+//! What cannot be beaten: the same hops without anything in between. This program serves all roles in processes of its own.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -13,7 +15,7 @@ use hyper::client::conn::http1::SendRequest;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 /// Serves echo and prints the port.
 pub(crate) fn serve() {
@@ -64,6 +66,75 @@ pub(crate) fn proxy(port: u16) {
             });
             let connection = hyper::server::conn::http1::Builder::new();
             drop(tokio::spawn(connection.serve_connection(TokioIo::new(stream), service)));
+        }
+    });
+}
+
+/// What an invoke cannot do without: the caller's exchange, and on the other side `next` and `response`. Prints its port.
+pub(crate) fn exchanges() {
+    run(async {
+        let (listener, _) = listen().await;
+        let (calls, waiting) = mpsc::channel::<Call>(1024);
+        let board = Box::leak(Box::new((calls, Mutex::new(waiting), Mutex::new(HashMap::new()))));
+        let board: &'static Board = board;
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let service = service_fn(move |request| exchange(board, request));
+            let connection = hyper::server::conn::http1::Builder::new();
+            drop(tokio::spawn(connection.serve_connection(TokioIo::new(stream), service)));
+        }
+    });
+}
+
+/// An event, and who waits for its result.
+type Call = (Bytes, oneshot::Sender<Bytes>);
+
+/// Calls for the workers, and callers that wait, by the number of their event.
+type Board =
+    (mpsc::Sender<Call>, Mutex<mpsc::Receiver<Call>>, Mutex<HashMap<String, oneshot::Sender<Bytes>>>);
+
+async fn exchange(
+    (calls, waiting, callers): &Board,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    if parts.uri.path() == "/next" {
+        let Some((event, caller)) = waiting.lock().await.recv().await else { unreachable!("it is held") };
+        let id = COUNT.fetch_add(1, Ordering::Relaxed).to_string();
+        callers.lock().await.insert(id.clone(), caller);
+        return Ok(Response::builder().header("id", id).body(whole(event)).unwrap());
+    }
+    if let Some(id) = parts.uri.path().strip_prefix("/response/") {
+        let caller = callers.lock().await.remove(id).unwrap();
+        let _ = caller.send(body);
+        return Ok(Response::builder().status(202).body(whole(Bytes::new())).unwrap());
+    }
+    let (caller, result) = oneshot::channel();
+    calls.send((body, caller)).await.unwrap();
+    Ok(Response::new(whole(result.await.unwrap_or_default())))
+}
+
+/// Takes events from `port` and gives them back, one at a time.
+pub(crate) fn worker(port: u16) {
+    run(async move {
+        let upstream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        upstream.set_nodelay(true).unwrap();
+        let (mut sender, driver) =
+            hyper::client::conn::http1::handshake(TokioIo::new(upstream)).await.unwrap();
+        drop(tokio::spawn(driver));
+        let request = |path: &str| Request::builder().uri(path).header("host", "127.0.0.1");
+        loop {
+            let next = request("/next").body(Full::new(Bytes::new())).unwrap();
+            let Ok(event) = sender.send_request(next).await else { return };
+            let (parts, event) = event.into_parts();
+            let path = format!("/response/{}", parts.headers["id"].to_str().unwrap());
+            let event = event.collect().await.unwrap().to_bytes();
+            let response = request(&path).method("POST").body(Full::new(event)).unwrap();
+            let accepted = sender.send_request(response).await.unwrap();
+            accepted.into_body().collect().await.unwrap();
         }
     });
 }

@@ -109,6 +109,23 @@ pub(crate) fn bare() -> Target {
     }
 }
 
+/// The three exchanges of an invoke with nothing in between, with as many workers as the shim has.
+pub(crate) fn bare_exchanges() -> Target {
+    let (front, port) = own_role(&["exchanges"]);
+    let worker = |_| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["worker", &port.to_string()]).process_group(0).spawn().unwrap()
+    };
+    Target {
+        name: "bare exchanges".into(),
+        port,
+        path: "/".into(),
+        processes: std::iter::once(front).chain((0..WORKERS).map(worker)).collect(),
+        cold: None,
+        _folder: None,
+    }
+}
+
 /// This program in another role; it prints its port.
 fn own_role(args: &[&str]) -> (Child, u16) {
     let mut command = Command::new(std::env::current_exe().unwrap());
