@@ -25,6 +25,7 @@ mod official_boto3;
 mod official_cloudevents;
 mod official_go;
 mod official_java;
+mod official_javascript;
 mod official_node;
 mod official_python;
 mod official_rust;
