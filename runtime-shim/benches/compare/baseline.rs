@@ -128,11 +128,13 @@ pub(crate) fn worker(port: u16) {
         let request = |path: &str| Request::builder().uri(path).header("host", "127.0.0.1");
         loop {
             let next = request("/next").body(Full::new(Bytes::new())).unwrap();
+            sender.ready().await.unwrap();
             let Ok(event) = sender.send_request(next).await else { return };
             let (parts, event) = event.into_parts();
             let path = format!("/response/{}", parts.headers["id"].to_str().unwrap());
             let event = event.collect().await.unwrap().to_bytes();
             let response = request(&path).method("POST").body(Full::new(event)).unwrap();
+            sender.ready().await.unwrap();
             let accepted = sender.send_request(response).await.unwrap();
             accepted.into_body().collect().await.unwrap();
         }
