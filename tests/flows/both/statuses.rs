@@ -46,7 +46,7 @@ async fn image(machine: &Machine) -> String {
 }
 
 fn service(name: &str, container: Value) -> Value {
-    let annotations = json!({"serving.knative.dev/progress-deadline": "20s"});
+    let annotations = json!({"serving.knative.dev/progress-deadline": "40s"});
     json!({
         "apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": {"name": name},
         "spec": {"template": {"metadata": {"annotations": annotations}, "spec": {"containers": [container]}}},

@@ -19,7 +19,7 @@ async fn deploy(machine: &tm_testkit::machine::Machine, extra: &[&str]) -> tm_te
 #[tokio::test]
 async fn a_pod_that_dies_during_the_upload_is_replaced() -> Result<()> {
     let machine = target().await;
-    let folder = large_function(&machine, "large")?;
+    let folder = large_function(&machine, "large", LARGE)?;
     let mut tm = machine.spawn(["deploy", "service", "large", "-f", &folder, "--wait"])?;
     until(&mut tm, "Uploading the source").await?;
     let delete = "delete pods -l cli.triggermesh.io/service=large --wait=false";
@@ -88,7 +88,7 @@ async fn a_pod_that_is_evicted_for_its_disk() -> Result<()> {
          default: {ephemeral-storage: 1Mi}\n    defaultRequest: {ephemeral-storage: 1Mi}\n",
     )
     .await?;
-    let folder = large_function(&machine, "large")?;
+    let folder = large_function(&machine, "large", 3 * LARGE)?;
     let ran = machine.tm(["deploy", "service", "large", "-f", &folder, "--wait"]).await;
     ensure!(ran.code == 1, "{ran:?}");
     let told = ["Evicted", "ephemeral"].iter().any(|word| ran.stderr.contains(word));
@@ -97,10 +97,16 @@ async fn a_pod_that_is_evicted_for_its_disk() -> Result<()> {
     Ok(())
 }
 
-/// A function with 300 MB that cannot be compressed: its upload takes long enough for something to happen.
-fn large_function(machine: &tm_testkit::machine::Machine, name: &str) -> Result<String> {
+/// MiB whose upload takes long enough for something to happen. kubelets look at disks every 10 s, so an eviction wants more.
+const LARGE: u64 = 300;
+
+/// A function with so many MiB that cannot be compressed.
+fn large_function(machine: &tm_testkit::machine::Machine, name: &str, mebibytes: u64) -> Result<String> {
     let folder = shell_function(machine, name, "echo large");
     let mut noise = fs_err::File::create(folder.join("noise"))?;
-    std::io::copy(&mut std::io::Read::take(fs_err::File::open("/dev/urandom")?, 300 << 20), &mut noise)?;
+    std::io::copy(
+        &mut std::io::Read::take(fs_err::File::open("/dev/urandom")?, mebibytes << 20),
+        &mut noise,
+    )?;
     Ok(folder.display().to_string())
 }
