@@ -75,8 +75,12 @@ impl BuildLog {
             && let (Some(pod), Some(step)) = (&status.pod_name, failed)
         {
             let params = LogParams { container: Some(step.container.clone()), ..LogParams::default() };
-            let text = self.pods.logs(pod, &params).await.unwrap_or_default();
-            text.lines().for_each(|line| self.kept.push(line.to_owned()));
+            match self.pods.logs(pod, &params).await {
+                Ok(text) => text.lines().for_each(|line| self.kept.push(line.to_owned())),
+                Err(error) => {
+                    self.kept.push(format!("(the log of step {} cannot be read: {error})", step.name))
+                }
+            }
         }
         self.kept.reveal();
         let place = failed.map_or_else(String::new, |step| format!(" in step `{}`", step.name));

@@ -61,17 +61,50 @@ async fn receiving(session: &Session, target: &Target, plan: &Plan, name: &str) 
         if let Some(why) = failure(&status) {
             return Ok(Look::Done(Sent::Failed(Box::new(Failed { why, status }))));
         }
-        // On a cluster all containers start at once, and a step's program waits in its own for those before.
-        let ended = |name: &str| status.steps.iter().any(|s| s.name == name && s.terminated.is_some());
-        if let Some(pod) = &status.pod_name
-            && status.steps.iter().any(|step| step.name == RECEIVER && step.running.is_some())
-            && plan.steps_before().all(ended)
-        {
-            return Ok(Look::Done(Sent::To(pod.clone())));
+        if let Some(pod) = ready(&status, plan.steps_before()) {
+            return Ok(Look::Done(Sent::To(pod.to_owned())));
         }
         let waiting = waiting_text(&status);
         step.state(&waiting);
         Ok(Look::Waiting(waiting))
     })
     .await
+}
+
+/// The pod whose receiving step takes the source now. On a cluster all containers start at once, and a step's program waits
+/// in its own for those before: what runs is not yet its turn, and after a step that failed its turn never comes.
+fn ready<'a>(status: &'a TaskRunStatus, mut before: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let step = |name: &str| status.steps.iter().find(|step| step.name == name);
+    let ended_well =
+        |name| step(name).and_then(|step| step.terminated.as_ref()).is_some_and(|end| end.exit_code == 0);
+    let runs = step(RECEIVER).is_some_and(|step| step.running.is_some());
+    status.pod_name.as_deref().filter(|_| runs && before.all(ended_well))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn ready_pod(check: Value, receiver: Value) -> Option<String> {
+        let step = |name: &str, mut state: Value| {
+            state["name"] = name.into();
+            state
+        };
+        let steps = [step("check-push", check), step(RECEIVER, receiver)];
+        let status: TaskRunStatus =
+            serde_json::from_value(json!({"podName": "p", "steps": steps})).expect("it is a status");
+        ready(&status, ["check-push"].into_iter()).map(str::to_owned)
+    }
+
+    #[test]
+    fn the_source_is_sent_when_its_step_has_its_turn() {
+        let ended = |code: i32| json!({"terminated": {"exitCode": code}});
+        let running = json!({"running": {}});
+        assert_eq!(ready_pod(ended(0), running.clone()), Some("p".into()));
+        assert_eq!(ready_pod(ended(0), json!({"waiting": {}})), None);
+        assert_eq!(ready_pod(running.clone(), running.clone()), None);
+        assert_eq!(ready_pod(ended(1), running), None, "the receiver still runs, to find that it is skipped");
+    }
 }
