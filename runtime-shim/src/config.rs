@@ -558,7 +558,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_of_aws_custom_runtime() {
+    fn ce_27_lm_28_the_defaults_of_aws_custom_runtime() {
         let config = read_as(Compat::CustomRuntime, &[]);
         assert_eq!(
             (config.front.max_event_bytes, config.workers(false), config.queue_length),
@@ -604,7 +604,7 @@ mod tests {
     }
 
     #[test]
-    fn old_forms_are_read() {
+    fn ce_26_ce_27_old_forms_are_read() {
         let config =
             read(&[("INVOKER_COUNT", "0x2"), ("REQUEST_SIZE_LIMIT", "5"), ("FUNCTION_TTL", "10")]).unwrap();
         assert_eq!((config.workers(false), config.front.max_event_bytes), (2, 5_000_000));
@@ -614,7 +614,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_have_old_names() {
+    fn ht_01_ce_27_formats_have_old_names() {
         let format = |variables: &[(&str, &str)]| read(variables).unwrap().front.format;
         let v1 = EventFormat::Http(HttpFormat::ApiGatewayV1);
         for name in ["RESPONSE_FORMAT", "RESPONSE_WRAPPER", "EVENT_TYPE"] {
@@ -629,7 +629,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_have_old_names_and_may_be_silent() {
+    fn ce_27_replies_have_old_names_and_may_be_silent() {
         let replies = |variables: &[(&str, &str)]| read(variables).unwrap().front.replies;
         let default = replies(&[("CE_FUNCTION_RESPONSE_MODE", "")]);
         assert_eq!((default.event_type.as_str(), default.mode), ("ce.klr.triggermesh.io", ReplyMode::Data));
@@ -656,7 +656,7 @@ mod tests {
     }
 
     #[test]
-    fn all_mistakes_at_once() {
+    fn en_13_lm_07_all_mistakes_at_once() {
         let error = read(&[
             ("PORT", "70000"),
             ("INVOKER_COUNT", "0"),

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_is_added_once() {
+    fn ex_11_the_name_is_added_once() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let text = || std::fs::read_to_string(file.path()).unwrap();
         std::fs::write(file.path(), "127.0.0.1 localhost # sandbox.localdomain").unwrap();

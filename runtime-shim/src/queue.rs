@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn asynchronous_ones_wait_longer_than_they_may_run() {
+    async fn lm_22_asynchronous_ones_wait_longer_than_they_may_run() {
         let queue = queue(2);
         let (mut event, _) = invocation(Instant::now() + TIMEOUT * 100);
         event.asynchronous = true;

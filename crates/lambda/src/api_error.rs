@@ -82,7 +82,7 @@ mod tests {
     use crate::runtime_state::{RuntimeCall, RuntimeState};
 
     #[test]
-    fn bodies_are_byte_exact() {
+    fn rt_40_bodies_are_byte_exact() {
         let transition = RuntimeState::Started.after(RuntimeCall::Response).unwrap_err();
         for (error, status, body) in [
             (

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_forms_stay_and_others_become_unknown() {
+    fn lc_16_known_forms_stay_and_others_become_unknown() {
         for (said, kept) in [
             ("Runtime.UserException", "Runtime.UserException"),
             ("xx Runtime.ExitError!", "Runtime.ExitError"),

@@ -84,7 +84,7 @@ mod tests {
 
     /// What botocore decodes, byte for byte.
     #[test]
-    fn frames_are_byte_exact() {
+    fn in_30_frames_are_byte_exact() {
         assert_eq!(
             hex(&payload_chunk(b"hello")),
             "0000006f0000005af5fe871f0b3a6576656e742d7479706507000c5061796c6f61644368756e6b0d3a636f6e74656e742d747970650700186170706c69636174696f6e2f6f637465742d73747265616d0d3a6d6573736167652d747970650700056576656e7468656c6c6f29e71260"
@@ -106,7 +106,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lengths_and_checksums_fit(payload in proptest::collection::vec(any::<u8>(), 1..5000)) {
+        fn in_30_lengths_and_checksums_fit(payload in proptest::collection::vec(any::<u8>(), 1..5000)) {
             let frame = payload_chunk(&payload);
             let word = |at: usize| u32::from_be_bytes(frame[at..at + 4].try_into().unwrap());
             prop_assert_eq!(word(0) as usize, frame.len());

@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn events_and_refusals_are_byte_exact() {
+    fn lc_21_ex_06_events_and_refusals_are_byte_exact() {
         let id = RequestId::parse("5f0d1c0a-3c55-4b2f-9a77-2d3b6a1e9f10").unwrap();
         let arrival = Timestamp::from_millisecond(1_700_000_000_000).unwrap();
         let deadline = Deadline::after(arrival, Duration::from_secs(3));

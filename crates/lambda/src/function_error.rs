@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn payloads_are_byte_exact() {
+    fn lc_15_payloads_are_byte_exact() {
         let prefix = r#"{"errorType":"Runtime.ExitError","errorMessage":"RequestId: 5f0d1c0a-3c55-4b2f-9a77-2d3b6a1e9f10 Error: "#;
         for (exit, words) in [
             (RuntimeExit::Code(1), "Runtime exited with error: exit status 1"),
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn reported_errors_are_verbatim() {
+    fn rt_34_reported_errors_are_verbatim() {
         let error =
             FunctionError::reported(Some("Runtime.UserException"), Bytes::from_static(b"{ \"a\":1 }"));
         assert_eq!((text(&error), error.error_type()), ("{ \"a\":1 }", "Runtime.UserException"));

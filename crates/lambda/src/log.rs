@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn billing_adds_the_init_and_rounds_up() {
+    fn lg_06_billing_adds_the_init_and_rounds_up() {
         let micros = Duration::from_micros;
         assert_eq!(billed(micros(1_005_219), Some(micros(576_960))), 1_583);
         assert_eq!(billed(micros(383_300), None), 384);

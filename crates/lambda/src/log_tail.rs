@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_4096_bytes_with_cut_letters_replaced() {
+    fn lm_16_the_last_4096_bytes_with_cut_letters_replaced() {
         // (bytes of the cut letter that are left, length of the repaired text)
         for (left, length) in [(0, 4096), (1, 4098), (2, 4100), (3, 4102)] {
             let mut tail = LogTail::default();
@@ -116,7 +116,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_the_end_of_all_lines(lines in proptest::collection::vec("[a-z]{0,900}\n", 0..12)) {
+        fn lg_10_it_is_the_end_of_all_lines(lines in proptest::collection::vec("[a-z]{0,900}\n", 0..12)) {
             let mut tail = LogTail::default();
             lines.iter().for_each(|line| tail.push(line.as_bytes()));
             let all = lines.concat();

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn any_cut_gives_the_same() {
+    fn st_09_st_12_any_cut_gives_the_same() {
         for size in 1..=STREAM.len() {
             let (prelude, body) = feed(STREAM, size).unwrap();
             assert_eq!(prelude.status, 203);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_end() {
+    fn st_10_without_an_end() {
         assert_eq!(feed(b"{}\0\0\0x", 1), Err(InvalidPrelude::ShortDelimiter));
         assert_eq!(feed(&vec![b' '; MAX_PRELUDE_BYTES + 1], 4096), Err(InvalidPrelude::NoEnd));
         assert_eq!(feed(b"{}\0\0\0\0\0\0\0", 3), Err(InvalidPrelude::Unfinished));

@@ -157,7 +157,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_adopted_is_visible_ascii(text in "\\PC*") {
+        fn rt_05_whatever_is_adopted_is_visible_ascii(text in "\\PC*") {
             for header in [text.clone(), format!("{ROOT};Parent={text};Lineage={text}")] {
                 if let Some(trace) = TraceId::adopt(&header) {
                     prop_assert!(trace.to_string().bytes().all(|b| (0x20..0x7f).contains(&b)));

@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn request_lines() {
+    fn ht_58_request_lines() {
         let function = Route::Function;
         assert_eq!(route("/", None), function);
         assert_eq!(route("/any/path?x=1", Some(("user-agent", "curl/8"))), function);

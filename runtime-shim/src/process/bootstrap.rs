@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_is_the_contracts() {
+    fn en_19_the_order_is_the_contracts() {
         let paths = candidates(&launch(&[("LAMBDA_TASK_ROOT", "/t"), ("LAMBDA_RUNTIME_DIR", "/r")], &[]));
         let expected =
             ["/t", "/var/task", "/opt", "/r", "/var/runtime"].map(|f| Path::new(f).join("bootstrap"));

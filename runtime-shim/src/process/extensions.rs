@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn all_but_folders_by_name() {
+    fn ex_01_all_but_folders_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         for name in ["b", "a"] {

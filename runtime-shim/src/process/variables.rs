@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn lambdas_variables_are_all_there() {
+    fn en_03_en_06_en_09_en_10_en_11_lambdas_variables_are_all_there() {
         let variables = of_deployment(&[]);
         for (name, value) in [
             ("AWS_LAMBDA_FUNCTION_NAME", "function"),
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn several_loops_are_asked_for_by_the_deployment_alone() {
+    fn rt_41_several_loops_are_asked_for_by_the_deployment_alone() {
         let wanted = of_deployment(&[("TM_MAX_CONCURRENCY", "8"), ("AWS_LAMBDA_MAX_CONCURRENCY", "2")]);
         assert_eq!(wanted["AWS_LAMBDA_MAX_CONCURRENCY"], "8");
         assert_eq!(wanted["AWS_LAMBDA_INITIALIZATION_TYPE"], "lambda-managed-instances");
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_deployment_wins_where_it_may() {
+    fn en_14_en_15_the_deployment_wins_where_it_may() {
         let variables = of_deployment(&[
             ("AWS_LAMBDA_FUNCTION_NAME", "crow"),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512"),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_emulator_keeps_private_names() {
+    fn en_15_the_emulator_keeps_private_names() {
         let deployment = ["_MINE", "_AWS_XRAY_DAEMON_PORT", "_HANDLER"].map(|name| (name.into(), "7".into()));
         for (compat, mine) in [(Compat::None, true), (Compat::Emulator, false)] {
             let config = Config::read(deployment.clone(), Start { compat, ..Start::default() }).unwrap();
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn reserved_and_private_names_do_not_pass() {
+    fn en_05_en_15_reserved_and_private_names_do_not_pass() {
         let variables = of_deployment(&[
             ("_LAMBDA_TELEMETRY_LOG_FD", "62"),
             ("AWS_LAMBDA_MAX_CONCURRENCY", "2"),

@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn batches_go_by_count_size_and_time() {
+    async fn ex_13_batches_go_by_count_size_and_time() {
         let mailbox = mailbox();
         fill(&mailbox, 1001, 10);
         let now = Instant::now();

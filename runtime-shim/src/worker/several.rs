@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn each_goes_to_somebody_who_still_waits() {
+    fn lm_20_each_goes_to_somebody_who_still_waits() {
         let mut several = Several::default();
         let (first, first_rx) = oneshot::channel();
         let (second, mut second_rx) = oneshot::channel();

@@ -63,7 +63,7 @@ fn the_tutorials_loop() {
 
 /// Beyond 1 MB curl sends `Expect: 100-continue` and waits for the answer.
 #[test]
-fn results_that_ask_first() {
+fn rt_09_results_that_ask_first() {
     let Some(shim) = start() else { return };
     let answer = shim.invoke("\"large\"");
     assert_eq!((answer.status, answer.body.len()), (200, 3_000_000));

@@ -46,7 +46,7 @@ fn told(answer: &Response) -> Value {
 }
 
 #[test]
-fn binary_events() {
+fn ce_02_ce_09_binary_events() {
     let shim = setup().start();
     let told = told(&send(&shim, &format!("{BINARY}{JSON}"), r#"{"level":3}"#));
     let attributes = r#"{"id":"n-1","source":"/ponds","specversion":"1.0","type":"net.pond.filled"}"#;
@@ -56,7 +56,7 @@ fn binary_events() {
 }
 
 #[test]
-fn structured_events() {
+fn ce_08_structured_events() {
     let shim = setup().start();
     let event = r#"{"specversion":"1.0","id":"7","source":"s","type":"t","subject":"é","data":{"a":[1]}}"#;
     let told = told(&send(&shim, STRUCTURED, event));
@@ -68,7 +68,7 @@ fn structured_events() {
 }
 
 #[test]
-fn data_that_is_not_json() {
+fn ce_10_data_that_is_not_json() {
     let shim = setup().start();
     let event = |kind: &str, body: &str| {
         told(&send(&shim, &format!("{BINARY}Content-Type: {kind}\r\n"), body))["event"].take()
@@ -80,7 +80,7 @@ fn data_that_is_not_json() {
 }
 
 #[test]
-fn what_is_no_cloud_event_is_an_event_too() {
+fn ce_09_ce_10_what_is_no_cloud_event_is_an_event_too() {
     let shim = setup().start();
     let json = told(&send(&shim, JSON, "[1]"));
     assert_eq!((&json["event"], &json["Cloudevents-Context"]), (&json!([1]), &json!("{}")));
@@ -92,7 +92,7 @@ fn what_is_no_cloud_event_is_an_event_too() {
 }
 
 #[test]
-fn results_are_the_data_of_replies() {
+fn ce_07_ce_12_ce_14_results_are_the_data_of_replies() {
     let shim = setup().env("CE_OVERRIDES_TYPE", "own.type").env("CE_OVERRIDES_SOURCE", "own").start();
     let answer = said(&shim, r#"{"a": 1}"#);
     assert_eq!(answer.header("content-type"), Some("application/cloudevents+json"));
@@ -107,7 +107,7 @@ fn results_are_the_data_of_replies() {
 }
 
 #[test]
-fn results_are_whole_events() {
+fn ce_15_ce_23_results_are_whole_events() {
     let shim = setup().env("CE_FUNCTION_RESPONSE_MODE", "event").start();
     let reply = said(&shim, r#"{"type":"own","data":{"a":1}}"#).json();
     assert_eq!(
@@ -120,7 +120,7 @@ fn results_are_whole_events() {
 }
 
 #[test]
-fn failures_are_no_events() {
+fn ce_07_ce_16_ce_19_failures_are_no_events() {
     let shim = setup().start();
     let failed = send(&shim, &format!("{BINARY}{JSON}"), r#"{"fail":1}"#);
     assert_eq!(
@@ -140,7 +140,7 @@ fn failures_are_no_events() {
 }
 
 #[test]
-fn batches_are_several_invokes() {
+fn ce_05_batches_are_several_invokes() {
     let shim = setup().start();
     let batch = "Content-Type: application/cloudevents-batch+json\r\n";
     let event =
@@ -179,7 +179,7 @@ fn sink(status: u16) -> (String, JoinHandle<String>) {
 }
 
 #[test]
-fn results_go_to_the_sink() {
+fn ce_24_results_go_to_the_sink() {
     let (url, request) = sink(202);
     let shim = setup().env("K_SINK", &url).start();
     let answer = said(&shim, r#"{"a":1}"#);
@@ -196,7 +196,7 @@ fn results_go_to_the_sink() {
 }
 
 #[test]
-fn plain_results_go_to_the_sink_too() {
+fn ce_24_plain_results_go_to_the_sink_too() {
     let (url, request) = sink(200);
     let shim = Setup::actor().env("K_SINK", &url).start();
     assert_eq!(shim.invoke("[1]").text(), "");
@@ -208,7 +208,7 @@ fn plain_results_go_to_the_sink_too() {
 }
 
 #[test]
-fn a_sink_that_refuses_is_an_error() {
+fn ce_24_a_sink_that_refuses_is_an_error() {
     let (url, request) = sink(503);
     let shim = setup().env("K_SINK", &url).start();
     assert_eq!(said(&shim, "{}").status, 502);
@@ -218,7 +218,7 @@ fn a_sink_that_refuses_is_an_error() {
 
 /// As the triggermesh controller sets it for a `Function`.
 #[test]
-fn the_environment_of_the_triggermesh_controller() {
+fn ce_28_the_environment_of_the_triggermesh_controller() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let shim = setup()
         .env("_HANDLER", "source.main")

@@ -71,7 +71,7 @@ fn pid(shim: &Shim) -> i64 {
 }
 
 #[test]
-fn as_many_as_were_allowed_and_in_any_order() {
+fn rt_42_as_many_as_were_allowed_and_in_any_order() {
     let shim = setup(3).start();
     assert_eq!(shim.invoke(&act("who", &[])).json()[1], "3");
     assert_eq!(shim.invoke(&act("who", &[])).json()[2], "lambda-managed-instances");
@@ -111,7 +111,7 @@ fn two_processes_with_two_places_each() {
 }
 
 #[test]
-fn answers_and_errors_find_their_callers() {
+fn rt_42_answers_and_errors_find_their_callers() {
     let shim = setup(8).start();
     let threads: Vec<_> = (0..8)
         .map(|client| {
@@ -151,7 +151,7 @@ fn a_crash_fails_all_that_it_held() {
 
 /// The others go on, a late answer is told so, and the process goes when nobody is harmed any more.
 #[test]
-fn a_time_out_fails_its_own_invoke() {
+fn rt_42_a_time_out_fails_its_own_invoke() {
     let shim = setup(3).env("FUNCTION_TTL", "6s").start();
     let late = shim.invoke_later(&act("late", &[("started", "late"), ("until", "past")]));
     shim.wait_file("late");
@@ -233,12 +233,12 @@ fn assert_meets(setup: Setup) {
 }
 
 #[test]
-fn judged_by_the_rust_client() {
+fn rt_42_judged_by_the_rust_client() {
     assert_meets(official_rust::setup("concurrent"));
 }
 
 #[test]
-fn judged_by_the_python_client() {
+fn rt_42_judged_by_the_python_client() {
     let app = r#"
 import os, time
 
@@ -258,7 +258,7 @@ def handler(event, context):
 }
 
 #[test]
-fn judged_by_the_go_client() {
+fn rt_42_judged_by_the_go_client() {
     if !has("go") {
         return;
     }
@@ -268,7 +268,7 @@ fn judged_by_the_go_client() {
 }
 
 #[test]
-fn judged_by_the_java_client() {
+fn rt_42_judged_by_the_java_client() {
     if official_java::can() {
         assert_meets(official_java::setup("App::handle"));
     }

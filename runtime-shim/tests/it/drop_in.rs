@@ -67,7 +67,7 @@ fn left(answer: &Value) -> u64 {
 }
 
 #[test]
-fn the_emulators_image() {
+fn en_20_the_emulators_image() {
     let setup = image("aws-lambda-rie");
     let entry = setup.path().join("entry.sh").to_str().unwrap().to_owned();
     let shim = setup.arg(&entry).arg("app.handler").start();
@@ -123,7 +123,7 @@ fn entry_points_that_start_the_emulator_themselves() {
 }
 
 #[test]
-fn aws_custom_runtimes_image() {
+fn ce_20_ce_21_lm_28_aws_custom_runtimes_image() {
     // No interpreter line: it was started by a shell.
     let bootstrap =
         format!("exec {} -S \"$LAMBDA_TASK_ROOT/actor.py\"\n", crate::harness::python().display());

@@ -26,7 +26,7 @@ fn python(program: &str) -> Setup {
 }
 
 #[test]
-fn registrations() {
+fn ex_02_ex_03_lm_13_registrations() {
     let program = "
 notes = []
 status, headers, body = register('one', '{\"events\":null}', {'Lambda-Extension-Accept-Feature': 'x, accountId'})
@@ -65,7 +65,7 @@ next_event()
 }
 
 #[test]
-fn identifiers() {
+fn ex_04_identifiers() {
     let program = "
 def errors(method, path):
     answers = [extension(method, path, '{}', headers) for headers in (
@@ -101,7 +101,7 @@ next_event()
 }
 
 #[test]
-fn the_init_waits_for_extensions_and_so_does_the_end_of_each_phase() {
+fn lc_02_lc_07_ex_08_the_init_waits_for_extensions_and_so_does_the_end_of_each_phase() {
     let program = "
 id = register('lens', '{\"events\":[\"INVOKE\"]}')[1]['Lambda-Extension-Identifier']
 seen = []
@@ -143,7 +143,7 @@ while True:
 }
 
 #[test]
-fn an_extension_without_events_waits_for_ever_and_hinders_nobody() {
+fn ex_05_ex_07_an_extension_without_events_waits_for_ever_and_hinders_nobody() {
     let program = "
 id = register('silent', '{\"events\":[]}')[1]['Lambda-Extension-Identifier']
 in_thread(lambda: touch('event', wait_event(id)[2]))
@@ -160,7 +160,7 @@ while True:
 }
 
 #[test]
-fn one_that_gives_up_fails_the_invoke_and_its_process() {
+fn ex_09_one_that_gives_up_fails_the_invoke_and_its_process() {
     let program = "
 id = register('inner', '{\"events\":[\"INVOKE\"]}')[1]['Lambda-Extension-Identifier']
 def serve():

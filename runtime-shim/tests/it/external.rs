@@ -36,7 +36,7 @@ fn error_type(body: &Value) -> &str {
 }
 
 #[test]
-fn they_register_before_the_runtime_starts() {
+fn lc_01_ex_01_they_register_before_the_runtime_starts() {
     let shim = Setup::actor()
         .extension("a", &format!("note('a starts')\n{SILENT}"))
         .extension("b", &format!("touch('b-up')\nwait('go')\nnote('b registers')\n{SILENT}"))
@@ -61,7 +61,7 @@ fn they_register_before_the_runtime_starts() {
 }
 
 #[test]
-fn the_environment_of_an_extension() {
+fn en_16_the_environment_of_an_extension() {
     let program = format!("touch('env', json.dumps([os.getcwd(), dict(os.environ)]))\n{SILENT}");
     let shim = Setup::actor()
         .extension("a", &program)
@@ -106,7 +106,7 @@ fn the_environment_of_an_extension() {
 }
 
 #[test]
-fn events_come_in_order_and_the_end_is_announced() {
+fn lc_17_events_come_in_order_and_the_end_is_announced() {
     let mut shim = Setup::actor().extension("lens", LENS).start();
     shim.invoke("1");
     wait_notes(&shim, &["lens INVOKE"]);
@@ -116,7 +116,7 @@ fn events_come_in_order_and_the_end_is_announced() {
 }
 
 #[test]
-fn the_runtime_ends_before_extensions_are_told() {
+fn lc_17_lc_19_the_runtime_ends_before_extensions_are_told() {
     // Waited for by a thread that does nothing else: a handler could come too late for a call that just began to block.
     let runtime = "
 import threading
@@ -155,7 +155,7 @@ note('told without having asked')
 }
 
 #[test]
-fn an_extension_that_ignores_shutdown_is_killed() {
+fn lc_18_lm_19_an_extension_that_ignores_shutdown_is_killed() {
     let program = "
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 register(['SHUTDOWN'])
@@ -175,7 +175,7 @@ time.sleep(1000)
 }
 
 #[test]
-fn a_timeout_and_a_crash_are_reasons() {
+fn lc_21_ex_06_a_timeout_and_a_crash_are_reasons() {
     let program = format!("note('start ' + str(os.getpid() > 0))\n{LENS}");
     let mut shim = Setup::actor().extension("lens", &program).env("FUNCTION_TTL", "6s").start();
     assert_eq!(shim.invoke(&act("exit", &[("code", "1")])).status, 500);
@@ -192,7 +192,7 @@ fn a_timeout_and_a_crash_are_reasons() {
 }
 
 #[test]
-fn crashes_at_every_time() {
+fn lc_12_crashes_at_every_time() {
     let program = "
 if os.path.exists(path('crash-init')):
     os._exit(17)
@@ -234,7 +234,7 @@ while True:
 }
 
 #[test]
-fn what_they_report_is_the_result() {
+fn ex_09_what_they_report_is_the_result() {
     let program = "
 register(['INVOKE'])
 if os.path.exists(path('init')):
@@ -266,7 +266,7 @@ while True:
 }
 
 #[test]
-fn one_that_never_registers_fails_the_init_only() {
+fn lc_02_one_that_never_registers_fails_the_init_only() {
     let mut shim = Setup::actor()
         .extension("mute", "time.sleep(1000)")
         .env("TM_INIT_TIMEOUT", "300ms")
@@ -293,7 +293,7 @@ fn runs(program: &std::path::Path) -> bool {
 }
 
 #[test]
-fn what_cannot_be_started_is_a_launch_error() {
+fn ex_01_lm_13_what_cannot_be_started_is_a_launch_error() {
     let shim = Setup::actor().extension("a", SILENT).file("extensions/b", "#!/bin/sh\n", 0o644).start();
     let error = shim.invoke("1").json();
     assert_eq!(error_type(&error), "Extension.LaunchError");
@@ -308,7 +308,7 @@ fn what_cannot_be_started_is_a_launch_error() {
 }
 
 #[test]
-fn names_are_those_of_files() {
+fn ex_01_names_are_those_of_files() {
     let program = "
 notes = [register(['SHUTDOWN'], 'other'), register(['INVOKE']), register()]
 touch('answers', json.dumps([[answer[0], json.loads(answer[2])['errorType'] if answer[0] != 200 else ''] for answer in notes]))
@@ -376,7 +376,7 @@ server.serve_forever()
 ";
 
 #[test]
-fn an_adapter_asks_on_behalf_of_a_web_server() {
+fn ex_19_ht_59_an_adapter_asks_on_behalf_of_a_web_server() {
     let mut shim = Setup::python(WEB_SERVER)
         .extension("lambda-adapter", ADAPTER)
         .env("TM_EVENT_FORMAT", "function-url")
@@ -429,7 +429,7 @@ fn there_is_one_worker_unless_more_are_asked_for() {
 }
 
 #[test]
-fn runtimes_are_asked_to_end_where_there_are_extensions() {
+fn lm_19_runtimes_are_asked_to_end_where_there_are_extensions() {
     // Told by a thread, as `hang` blocks the main one.
     let watch = "
 import threading

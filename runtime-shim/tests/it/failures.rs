@@ -17,7 +17,7 @@ fn assert_fails(shim: &Shim, event: &str, reason: &str) {
 }
 
 #[test]
-fn an_error_of_the_function_is_passed_on_verbatim() {
+fn rt_33_rt_38_ce_22_an_error_of_the_function_is_passed_on_verbatim() {
     let shim = Setup::actor().start();
     let answer = shim.invoke(&act("error", &[]));
     assert_eq!((answer.status, answer.blamed()), (500, true));
@@ -27,13 +27,13 @@ fn an_error_of_the_function_is_passed_on_verbatim() {
 }
 
 #[test]
-fn crash_with_an_exit_code() {
+fn lc_09_crash_with_an_exit_code() {
     let shim = Setup::actor().start();
     assert_fails(&shim, &act("exit", &[("code", "1")]), "Runtime exited with error: exit status 1");
 }
 
 #[test]
-fn exit_with_zero() {
+fn lc_10_exit_with_zero() {
     let shim = Setup::actor().start();
     assert_fails(&shim, &act("exit", &[("code", "0")]), "Runtime exited without providing a reason");
 }
@@ -45,7 +45,7 @@ fn killed_by_a_signal() {
 }
 
 #[test]
-fn a_hanging_function_times_out_and_its_process_is_replaced() {
+fn lc_11_ce_20_a_hanging_function_times_out_and_its_process_is_replaced() {
     let shim = Setup::actor().env("FUNCTION_TTL", "300ms").env("INVOKER_COUNT", "1").start();
     let answer = shim.invoke(&act("hang", &[]));
     assert_eq!((answer.status, answer.blamed()), (504, true));
@@ -72,7 +72,7 @@ fn one_workers_crash_does_not_hurt_another() {
 }
 
 #[test]
-fn an_init_error_is_the_result_of_the_invoke() {
+fn rt_36_rt_37_an_init_error_is_the_result_of_the_invoke() {
     let program = r#"
 call("POST", "runtime/init/error", b'{"errorMessage":"broken","errorType":"Mine"}',
      {"Lambda-Runtime-Function-Error-Type": "Runtime.BadConfig"})
@@ -90,7 +90,7 @@ sys.exit(1)
 }
 
 #[test]
-fn an_init_that_recovers_is_forgiven() {
+fn lc_04_an_init_that_recovers_is_forgiven() {
     // Fails once, then works: the init is repeated inside the first invoke (LC-04).
     let program = "
 if not os.path.exists(path('tried')):
@@ -109,7 +109,7 @@ while True:
 }
 
 #[test]
-fn a_crash_during_init_is_an_exit_error() {
+fn lc_14_a_crash_during_init_is_an_exit_error() {
     let shim = Setup::empty().bootstrap("#!/bin/sh\nkill -SEGV $$\n").start();
     let answer = shim.invoke("1");
     assert_eq!(answer.status, 500);
@@ -121,7 +121,7 @@ fn a_crash_during_init_is_an_exit_error() {
 }
 
 #[test]
-fn an_init_that_hangs_opens_the_port_and_fails_the_invoke() {
+fn lc_03_lm_08_an_init_that_hangs_opens_the_port_and_fails_the_invoke() {
     let shim = Setup::empty()
         .bootstrap("#!/bin/sh\nexec sleep 1000\n")
         .env("TM_INIT_TIMEOUT", "100ms")
@@ -137,7 +137,7 @@ fn an_init_that_hangs_opens_the_port_and_fails_the_invoke() {
 
 /// The four ways of EN-21.
 #[test]
-fn unusable_bootstraps() {
+fn en_21_unusable_bootstraps() {
     let folder = Setup::empty();
     std::fs::create_dir(folder.path().join("task/bootstrap")).unwrap();
     for (setup, reason) in [
@@ -190,7 +190,7 @@ fn a_process_that_ends_while_idle_is_replaced_when_it_is_needed() {
 }
 
 #[test]
-fn a_crash_behind_the_answer_does_not_change_the_answer() {
+fn lc_07_a_crash_behind_the_answer_does_not_change_the_answer() {
     let program = "
 id, body, headers = next_event()
 respond(id, body)

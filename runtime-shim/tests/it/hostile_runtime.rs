@@ -77,7 +77,7 @@ def play(id, body):
 
 /// Bad chunks are a truncated answer, at once and not at the deadline.
 #[test]
-fn bad_chunks_are_truncated_answers() {
+fn rt_31_bad_chunks_are_truncated_answers() {
     let play = r#"
 def play(id, body):
     bad = [b"zz\r\nab\r\n0\r\n\r\n", b"ffffffffffffffffff\r\nab", b"2\r\nabcdef\r\n0\r\n\r\n", b"5\r\nab"][int(body)]
@@ -135,7 +135,7 @@ def play(id, body):
 
 /// The ids of others are unknown ids.
 #[test]
-fn nobody_answers_for_another_worker() {
+fn rt_43_nobody_answers_for_another_worker() {
     let program = r#"
 while True:
     id, body, headers = next_event()
@@ -271,7 +271,7 @@ def play(id, body):
 
 /// Load on four workers, one of which is killed with an invoke in its hands: that invoke fails, every other is answered.
 #[test]
-fn a_worker_that_is_killed_under_load_costs_one_invoke() {
+fn lc_09_a_worker_that_is_killed_under_load_costs_one_invoke() {
     let shim = Setup::actor().env("INVOKER_COUNT", "4").start();
     let held = shim.invoke_later(&act("hang", &[]));
     let victim: i32 = shim.wait_file("hanging").parse().unwrap();

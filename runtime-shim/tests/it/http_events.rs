@@ -44,7 +44,7 @@ fn event(shim: &Shim, path: &str, headers: &str, body: &[u8]) -> Value {
 }
 
 #[test]
-fn events_of_function_urls() {
+fn ht_03_ht_04_ht_05_ht_06_ht_07_events_of_function_urls() {
     let shim = start("function-url");
     let headers = "X-Twice: one\r\nX-Twice: two\r\nCookie: hen=1; egg=2\r\nCookie: owl=3\r\nUser-Agent: probe/1\r\nContent-Type: text/plain\r\n";
     let event = event(&shim, "/a%2Fb/x%20y?k=1&k=2&sp=a+b&flag", headers, b"some text");
@@ -74,7 +74,7 @@ fn the_invoke_api_passes_events_unchanged_in_every_format() {
 }
 
 #[test]
-fn ids_and_traces() {
+fn ht_09_ids_and_traces() {
     let shim = start("apigateway-v2");
     let root = "Root=1-5759e988-bd862e3fe1be46a994272793";
     let headers = format!("X-Amzn-Trace-Id: {root};Sampled=1\r\n");
@@ -88,7 +88,7 @@ fn ids_and_traces() {
 }
 
 #[test]
-fn addresses_come_from_trusted_proxies() {
+fn ht_12_addresses_come_from_trusted_proxies() {
     let chain =
         "X-Forwarded-For: 6.6.6.6, 198.51.100.7\r\nX-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Proto: https\r\n";
     for (hops, address) in [("0", "127.0.0.1"), ("1", "10.0.0.1"), ("2", "198.51.100.7"), ("9", "6.6.6.6")] {
@@ -104,7 +104,7 @@ fn addresses_come_from_trusted_proxies() {
 }
 
 #[test]
-fn binary_bodies_in_both_directions() {
+fn ht_47_binary_bodies_in_both_directions() {
     let png = b"\x89PNG\r\n\x1a\n\0\xff";
     for format in ["function-url", "apigateway-v2", "apigateway-v1", "alb"] {
         let shim = start(format);
@@ -127,7 +127,7 @@ fn binary_bodies_in_both_directions() {
 }
 
 #[test]
-fn answers_with_status_headers_and_cookies() {
+fn ht_20_ht_25_answers_with_status_headers_and_cookies() {
     let v2 = start("apigateway-v2");
     let answer = say(
         &v2,
@@ -165,7 +165,7 @@ fn answers_with_status_headers_and_cookies() {
 }
 
 #[test]
-fn answers_without_a_body() {
+fn ht_22_answers_without_a_body() {
     let shim = start("function-url");
     assert_eq!(say(&shim, r#"{"statusCode":204}"#).header("content-length"), None);
     let head = http::request(shim.port(), "HEAD", "/", "");
@@ -174,7 +174,7 @@ fn answers_without_a_body() {
 }
 
 #[test]
-fn inferred_answers() {
+fn ht_15_ht_16_ht_17_inferred_answers() {
     let shim = start("function-url");
     for (result, body) in
         [("{\"a\": 1}", "{\"a\":1}"), ("\"text\"", "text"), ("7", "7"), ("null", "null"), ("[1, 2]", "[1,2]")]
@@ -188,7 +188,7 @@ fn inferred_answers() {
 }
 
 #[test]
-fn failures_have_the_texts_of_their_fronts() {
+fn ht_14_ht_23_ht_43_ht_48_ht_49_ht_54_failures_have_the_texts_of_their_fronts() {
     for (format, status, text, error_type) in [
         ("function-url", 502, "Internal Server Error", None),
         ("apigateway-v2", 500, r#"{"message":"Internal Server Error"}"#, None),
@@ -216,7 +216,7 @@ fn failures_have_the_texts_of_their_fronts() {
 }
 
 #[test]
-fn what_is_too_much() {
+fn ht_24_ht_54_lm_25_lm_26_lm_27_what_is_too_much() {
     let url = setup("function-url").env("TM_QUEUE_LENGTH", "1").start();
     let large = http::send(url.port(), "/", "", &vec![b'x'; 6_291_457]);
     assert_eq!((large.status, large.header("content-type")), (413, Some("application/json")));
@@ -227,14 +227,14 @@ fn what_is_too_much() {
 }
 
 #[test]
-fn old_variables_choose_the_rest_api() {
+fn ht_01_old_variables_choose_the_rest_api() {
     let shim = Setup::python(PROGRAM).env("RESPONSE_FORMAT", "API_GATEWAY").start();
     let event = event(&shim, "/x?a=1", "", b"");
     assert_eq!((&event["resource"], &event["httpMethod"]), (&json!("/{proxy+}"), &json!("POST")));
 }
 
 #[test]
-fn streaming_urls_and_results_that_are_no_streams() {
+fn ht_29_ht_30_ht_31_streaming_urls_and_results_that_are_no_streams() {
     let shim = setup("function-url").env("TM_INVOKE_MODE", "RESPONSE_STREAM").start();
     let whole = r#"{"statusCode":203,"headers":{"x-a":"1"},"cookies":["c=1"],"body":"b"}"#;
     let answer = say(&shim, whole);
@@ -251,7 +251,7 @@ fn streaming_urls_and_results_that_are_no_streams() {
 }
 
 #[test]
-fn streams_through_every_front() {
+fn ht_27_ht_33_ht_34_streams_through_every_front() {
     let prelude = "{\"statusCode\":201,\"headers\":{\"x-a\":\"1\",\"content-type\":\"text/css\"},\"cookies\":[\"c=1\"]}";
     let program = format!(
         "
@@ -301,7 +301,7 @@ while True:
 }
 
 #[test]
-fn strict_follows_aws_in_small_things() {
+fn ht_11_ht_25_strict_follows_aws_in_small_things() {
     let shim = setup("function-url").env("TM_STRICT", "true").start();
     let form = event(&shim, "/", "Content-Type: application/x-www-form-urlencoded\r\n", b"a=1");
     assert_eq!((&form["isBase64Encoded"], &form["body"]), (&json!(true), &json!("YT0x")));
@@ -315,7 +315,7 @@ fn strict_follows_aws_in_small_things() {
 
 /// HT-55: with next to no headers, and invoking the function like anything else.
 #[test]
-fn health_checks_of_load_balancers() {
+fn ht_55_health_checks_of_load_balancers() {
     for (format, fields) in [("alb", "headers"), ("alb-multi-value", "multiValueHeaders")] {
         let shim = start(format);
         let answer = http::request(shim.port(), "GET", "/up", "User-Agent: ELB-HealthChecker/2.0\r\n");
@@ -332,7 +332,7 @@ fn health_checks_of_load_balancers() {
 
 /// HT-26: preflights are answered without the function, and only pages that may call are told so.
 #[test]
-fn pages_of_others() {
+fn ht_26_pages_of_others() {
     let shim = setup("function-url")
         .env("TM_CORS_ALLOW_ORIGINS", "https://zoo.example")
         .env("TM_CORS_ALLOW_METHODS", "GET,PUT")

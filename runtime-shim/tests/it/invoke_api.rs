@@ -25,7 +25,7 @@ fn log_of(answer: &Response) -> String {
 }
 
 #[test]
-fn a_result_and_its_headers() {
+fn in_11_a_result_and_its_headers() {
     let shim = setup().env("AWS_LAMBDA_FUNCTION_VERSION", "7").start();
     let answer = call(&shim, "Content-Type: application/x-www-form-urlencoded\r\n", r#"{"a": 1}"#);
     assert_eq!((answer.status, answer.text()), (200, r#"{"a": 1}"#));
@@ -45,7 +45,7 @@ fn a_result_and_its_headers() {
 }
 
 #[test]
-fn no_body_is_an_empty_object_and_any_json_is_an_event() {
+fn in_08_ht_57_no_body_is_an_empty_object_and_any_json_is_an_event() {
     let shim = setup().start();
     assert_eq!(http::request(shim.port(), "POST", INVOKE, "").text(), "{}");
     for event in ["null", "true", "7", "\"x\"", "[]", "[1, {\"a\": null}]"] {
@@ -63,7 +63,7 @@ fn no_body_is_an_empty_object_and_any_json_is_an_event() {
 }
 
 #[test]
-fn errors_of_the_function_are_200_and_unhandled() {
+fn rt_33_in_12_errors_of_the_function_are_200_and_unhandled() {
     let shim = setup().env("INVOKER_COUNT", "1").env("FUNCTION_TTL", "2s").start();
     let error = call(&shim, "", &act("error", &[]));
     assert_eq!((error.status, error.blamed()), (200, true));
@@ -90,7 +90,7 @@ fn errors_of_the_function_are_200_and_unhandled() {
 }
 
 #[test]
-fn names_and_qualifiers() {
+fn rt_18_in_01_in_02_in_10_in_20_names_and_qualifiers() {
     let shim = setup().start();
     let arn = "arn:aws:lambda:eu-west-1:123456789012:function:stork";
     for (name, seen) in [
@@ -123,7 +123,7 @@ fn names_and_qualifiers() {
 }
 
 #[test]
-fn any_name_and_off() {
+fn in_20_ht_58_any_name_and_off() {
     let any = setup().env("TM_INVOKE_API", "any-name").start();
     let path = "/2015-03-31/functions/crow/invocations";
     assert_eq!(http::send(any.port(), path, "", b"1").text(), "1");
@@ -132,7 +132,7 @@ fn any_name_and_off() {
 }
 
 #[test]
-fn other_paths_methods_and_words() {
+fn in_21_other_paths_methods_and_words() {
     let shim = setup().start();
     for (method, path, status) in [
         ("GET", INVOKE, 405),
@@ -153,7 +153,7 @@ fn other_paths_methods_and_words() {
 }
 
 #[test]
-fn client_context_and_tenant() {
+fn rt_20_rt_22_in_05_client_context_and_tenant() {
     let shim = setup().start();
     let context = |json: &str| format!("X-Amz-Client-Context: {}\r\n", STANDARD.encode(json));
     let told = |headers: &str| call(&shim, headers, &act("headers", &[])).json();
@@ -180,7 +180,7 @@ fn client_context_and_tenant() {
 }
 
 #[test]
-fn the_trace_of_the_caller_is_adopted() {
+fn in_07_the_trace_of_the_caller_is_adopted() {
     let shim = setup().start();
     let root = "Root=1-5759e988-bd862e3fe1be46a994272793";
     let answer = call(&shim, &format!("X-Amzn-Trace-Id: {root};Sampled=1\r\n"), &act("headers", &[]));
@@ -190,7 +190,7 @@ fn the_trace_of_the_caller_is_adopted() {
 }
 
 #[test]
-fn the_tail_is_the_log_from_start_to_report() {
+fn in_04_the_tail_is_the_log_from_start_to_report() {
     let shim = setup().env("INVOKER_COUNT", "1").start();
     let tail = "X-Amz-Log-Type: Tail\r\n";
     let cold = call(&shim, tail, &act("say", &[("text", "one")]));
@@ -211,7 +211,7 @@ fn the_tail_is_the_log_from_start_to_report() {
 }
 
 #[test]
-fn the_tail_in_json_has_records_of_all_levels() {
+fn lg_11_the_tail_in_json_has_records_of_all_levels() {
     let shim = setup().env("AWS_LAMBDA_LOG_FORMAT", "JSON").env("TM_SYSTEM_LOG_LEVEL", "WARN").start();
     let log = log_of(&call(&shim, "X-Amz-Log-Type: Tail\r\n", "1"));
     let kinds: Vec<serde_json::Value> = log
@@ -224,7 +224,7 @@ fn the_tail_in_json_has_records_of_all_levels() {
 }
 
 #[test]
-fn the_tail_of_failures() {
+fn in_13_the_tail_of_failures() {
     let shim = setup().env("INVOKER_COUNT", "1").env("FUNCTION_TTL", "2s").start();
     let tail = "X-Amz-Log-Type: Tail\r\n";
     let error = call(&shim, tail, &act("error", &[]));
@@ -239,7 +239,7 @@ fn the_tail_of_failures() {
 }
 
 #[test]
-fn the_tail_has_4096_bytes_and_is_repaired() {
+fn lg_10_the_tail_has_4096_bytes_and_is_repaired() {
     let program = "
 while True:
     id, body, headers = next_event()
@@ -258,7 +258,7 @@ while True:
 }
 
 #[test]
-fn the_tail_waits_for_the_end_of_the_phase() {
+fn lg_11_in_18_the_tail_waits_for_the_end_of_the_phase() {
     let program = "
 while True:
     id, body, headers = next_event()
@@ -279,7 +279,7 @@ while True:
 }
 
 #[test]
-fn events_run_later_and_a_dry_run_never() {
+fn in_03_in_10_in_14_in_15_in_23_as_01_as_07_events_run_later_and_a_dry_run_never() {
     let shim = setup().env("INVOKER_COUNT", "1").start();
     let context = format!("X-Amz-Client-Context: {}\r\n", STANDARD.encode("{}"));
     let event = "X-Amz-Invocation-Type: Event\r\nX-Amz-Log-Type: Tail\r\n".to_owned() + &context;
@@ -303,7 +303,7 @@ fn events_run_later_and_a_dry_run_never() {
 }
 
 #[test]
-fn events_that_wait_finish_before_a_stop() {
+fn as_09_events_that_wait_finish_before_a_stop() {
     let mut shim = setup().env("INVOKER_COUNT", "1").start();
     let event = "X-Amz-Invocation-Type: Event\r\n";
     call(&shim, event, &act("wait", &[("started", "started"), ("until", "go")]));
@@ -318,7 +318,7 @@ fn events_that_wait_finish_before_a_stop() {
 }
 
 #[test]
-fn a_full_queue_is_429_and_says_when_to_come_back() {
+fn in_16_a_full_queue_is_429_and_says_when_to_come_back() {
     let shim = setup().env("INVOKER_COUNT", "1").env("TM_QUEUE_LENGTH", "1").start();
     let event = "X-Amz-Invocation-Type: Event\r\n";
     call(&shim, event, &act("wait", &[("started", "started"), ("until", "go")]));
@@ -334,7 +334,7 @@ fn a_full_queue_is_429_and_says_when_to_come_back() {
 }
 
 #[test]
-fn payloads_at_the_edge() {
+fn in_22_lm_01_lm_03_payloads_at_the_edge() {
     let shim = setup().start();
     let string = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
     assert_eq!(call(&shim, "", &string(6_291_456)).body.len(), 6_291_456);
@@ -356,7 +356,7 @@ fn payloads_at_the_edge() {
 }
 
 #[test]
-fn a_caller_that_leaves_cancels_nothing() {
+fn in_17_a_caller_that_leaves_cancels_nothing() {
     let shim = setup().start();
     let event = act("wait", &[("started", "started"), ("until", "go")]);
     let mut stream = http::connect(shim.port());

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use crate::harness::{Setup, act, alive, can_unshare, wait_for};
 
 #[test]
-fn a_running_invoke_finishes_after_sigterm() {
+fn lc_20_a_running_invoke_finishes_after_sigterm() {
     let mut shim = Setup::actor().start();
     let waiting = shim.invoke_later(&act("wait", &[("started", "started"), ("until", "go")]));
     shim.wait_file("started");
@@ -114,7 +114,7 @@ def daemon(name):
 ";
 
 #[test]
-fn escaped_processes_end_with_their_worker() {
+fn lc_18_escaped_processes_end_with_their_worker() {
     let program = format!(
         "{DAEMON}
 daemon('daemon')
@@ -210,7 +210,7 @@ while True:
 
 /// LC-08: AWS freezes environments between invokes, and machines of other people's are frozen, too.
 #[test]
-fn frozen_between_invokes() {
+fn lc_08_frozen_between_invokes() {
     let shim = Setup::actor().env("INVOKER_COUNT", "1").start();
     let pid = shim.invoke(&act("who", &[])).json()["pid"].as_i64().unwrap();
     let runtime = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());

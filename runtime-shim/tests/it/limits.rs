@@ -6,7 +6,7 @@ use crate::harness::{Setup, act};
 use crate::http;
 
 #[test]
-fn events_at_the_edge_of_six_mebibytes() {
+fn ce_18_lm_01_events_at_the_edge_of_six_mebibytes() {
     let program = "
 while True:
     id, body, headers = next_event()
@@ -24,7 +24,7 @@ while True:
 }
 
 #[test]
-fn the_request_limit_counts_while_it_reads() {
+fn ce_18_the_request_limit_counts_while_it_reads() {
     let shim = Setup::actor().env("REQUEST_SIZE_LIMIT", "1").start();
     for (size, status) in [(1_000_000, 200), (1_000_001, 413)] {
         let mut stream = http::connect(shim.port());
@@ -43,7 +43,7 @@ fn a_sender_that_asks_first_is_refused_before_it_sends() {
 }
 
 #[test]
-fn results_at_the_edge_and_the_runtime_survives() {
+fn rt_28_lc_13_lm_02_results_at_the_edge_and_the_runtime_survives() {
     let program = "
 notes = []
 while True:

@@ -24,7 +24,7 @@ macro_rules! assert_log {
 }
 
 #[test]
-fn cold_and_warm() {
+fn lg_01_cold_and_warm() {
     let shim = Setup::actor().env("INVOKER_COUNT", "1").start();
     shim.invoke(&act("say", &[("text", "one")]));
     shim.invoke(&act("say", &[("text", "two")]));
@@ -56,7 +56,7 @@ fn crash() {
 }
 
 #[test]
-fn timeout() {
+fn lg_08_timeout() {
     let shim = Setup::actor().env("FUNCTION_TTL", "250ms").start();
     shim.invoke(&act("hang", &[]));
     let log = golden(&shim, 1);
@@ -71,7 +71,7 @@ fn timeout() {
 }
 
 #[test]
-fn failed_init_twice() {
+fn lg_03_failed_init_twice() {
     let shim = Setup::empty().bootstrap("#!/bin/sh\necho trying\nexit 4\n").start();
     shim.invoke("1");
     assert_log!(golden(&shim, 1), @r#"
@@ -106,7 +106,7 @@ fn no_bootstrap() {
 }
 
 #[test]
-fn output_stays_between_start_and_end() {
+fn lg_02_output_stays_between_start_and_end() {
     // Each invoke writes to both streams right before it answers, without a pause.
     let program = "
 while True:
@@ -134,7 +134,7 @@ while True:
 }
 
 #[test]
-fn lines_are_framed_for_each_stream() {
+fn lg_04_lines_are_framed_for_each_stream() {
     let program = "
 while True:
     id, body, headers = next_event()
@@ -170,7 +170,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 }
 
 #[test]
-fn late_output_belongs_to_the_next_stretch() {
+fn lg_05_late_output_belongs_to_the_next_stretch() {
     let program = "
 import threading
 first = True
@@ -195,7 +195,7 @@ while True:
 }
 
 #[test]
-fn memory_is_that_of_the_whole_tree() {
+fn lg_07_memory_is_that_of_the_whole_tree() {
     // A child of the runtime takes most of it.
     let program = "
 child = subprocess.Popen([sys.executable, '-S', '-c', 'x = bytearray(80 << 20); print(1, flush=True); input()'],
@@ -213,7 +213,7 @@ while True:
 }
 
 #[test]
-fn json_records() {
+fn en_07_lg_09_json_records() {
     let program = "
 while True:
     id, body, headers = next_event()
@@ -260,7 +260,7 @@ while True:
 }
 
 #[test]
-fn json_records_of_all_levels() {
+fn lg_09_json_records_of_all_levels() {
     let shim = Setup::actor()
         .env("AWS_LAMBDA_LOG_FORMAT", "JSON")
         .env("TM_SYSTEM_LOG_LEVEL", "DEBUG")

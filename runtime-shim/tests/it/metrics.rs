@@ -10,7 +10,7 @@ fn free_port() -> u16 {
 }
 
 #[test]
-fn what_is_counted() {
+fn ce_29_what_is_counted() {
     let port = free_port();
     let shim = Setup::actor()
         .env("METRICS_PROMETHEUS_PORT", &port.to_string())
@@ -58,7 +58,7 @@ fn a_port_that_is_taken_costs_the_metrics_only() {
 }
 
 #[test]
-fn traces_of_the_w3c_reach_the_function() {
+fn rt_19_traces_of_the_w3c_reach_the_function() {
     let shim = Setup::actor().start();
     let header = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n";
     for path in ["/", "/2015-03-31/functions/function/invocations"] {

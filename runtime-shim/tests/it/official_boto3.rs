@@ -98,7 +98,7 @@ pub(crate) fn start() -> Shim {
 }
 
 #[test]
-fn invoke() {
+fn in_09_in_16_invoke() {
     let shim = start();
     let answer = boto3(&shim, r#"show(invoke(Payload=b'{"a": 1}', LogType="Tail"))"#);
     assert_eq!((&answer["StatusCode"], &answer["Payload"]), (&json!(200), &json!("{\"a\": 1}")));
@@ -114,7 +114,7 @@ fn invoke() {
 }
 
 #[test]
-fn events_and_dry_runs() {
+fn in_03_events_and_dry_runs() {
     let shim = start();
     let answer =
         boto3(&shim, r#"show(invoke(InvocationType="Event", Payload=b'{"do": "say", "text": "heard"}'))"#);
@@ -124,7 +124,7 @@ fn events_and_dry_runs() {
 }
 
 #[test]
-fn context_qualifier_and_tenant() {
+fn in_02_in_06_context_qualifier_and_tenant() {
     let shim = start();
     let program = r#"
 context = base64.b64encode(json.dumps({"custom": {"egg": "é"}}).encode()).decode()
@@ -139,7 +139,7 @@ show(json.loads(invoke(ClientContext=context, Qualifier="blue", TenantId="acme",
 }
 
 #[test]
-fn errors_have_their_classes() {
+fn in_19_in_22_errors_have_their_classes() {
     let shim = Setup::actor()
         .env("AWS_LAMBDA_FUNCTION_NAME", "stork")
         .env("INVOKER_COUNT", "1")
@@ -178,7 +178,7 @@ fn errors_have_their_classes() {
 }
 
 #[test]
-fn streams() {
+fn st_01_in_26_in_29_lm_29_streams() {
     let shim = start();
     let program = r#"
 event = {"do": "stream", "type": "text/css", "pieces": ["one ", "two"]}
@@ -209,7 +209,7 @@ show([streamed(Payload=json.dumps(event), LogType="Tail"), invoke(Payload=json.d
 
 /// The function waits for the caller to have read each piece before it makes the next.
 #[test]
-fn pieces_arrive_while_the_function_still_runs() {
+fn st_04_pieces_arrive_while_the_function_still_runs() {
     let shim = start();
     let program = r#"
 event = {"do": "stream", "pieces": ["a", {"wait": "go-1"}, "b", {"wait": "go-2"}, "c"]}
@@ -235,7 +235,7 @@ fn results_too_large_leave_the_function_usable() {
 }
 
 #[test]
-fn the_aws_cli() {
+fn in_13_the_aws_cli() {
     let shim = start();
     let packages = packages("python-awscli-1.46.3", AWSCLI);
     let aws = |words: &[&str]| {

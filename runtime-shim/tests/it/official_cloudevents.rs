@@ -41,7 +41,7 @@ while True:
 ";
 
 #[test]
-fn both_modes_say_the_same() {
+fn ce_01_ce_03_both_modes_say_the_same() {
     let packages = tools::cached("python-cloudevents-2.2.0", |folder| {
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"];
         tools::run(Command::new(python()).args(pip).arg(folder).arg("cloudevents==2.2.0"));

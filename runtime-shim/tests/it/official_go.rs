@@ -116,7 +116,7 @@ fn start() -> Option<Shim> {
 }
 
 #[test]
-fn events_results_and_context() {
+fn rt_15_events_results_and_context() {
     let Some(shim) = start() else { return };
     for event in ["{\"a\":[1,null]}", "7", "null", "\"x\"", "[]"] {
         assert_eq!(shim.invoke(event).text(), event);
@@ -130,7 +130,7 @@ fn events_results_and_context() {
 
 /// The client registers an extension of its own for this, which must not be in anybody's way.
 #[test]
-fn sigterm_is_an_internal_extensions_business() {
+fn ex_02_ex_07_sigterm_is_an_internal_extensions_business() {
     if !has("go") {
         return;
     }
@@ -156,7 +156,7 @@ fn errors_and_panics() {
 }
 
 #[test]
-fn readers_stream_and_their_errors_come_in_trailers() {
+fn rt_11_readers_stream_and_their_errors_come_in_trailers() {
     let Some(shim) = start() else { return };
     assert_eq!(shim.invoke(r#"{"do":"stream"}"#).text(), "streamed");
     let program = r#"show([streamed(Payload=json.dumps({"do": do})) for do in ("stream", "broken")])"#;

@@ -176,7 +176,7 @@ fn events_results_and_context() {
 }
 
 #[test]
-fn client_contexts_are_understood() {
+fn rt_20_client_contexts_are_understood() {
     use base64::Engine as _;
     let Some(shim) = start("App::handle") else { return };
     let context = base64::engine::general_purpose::STANDARD.encode(r#"{"custom":{"a":"b"}}"#);
@@ -190,7 +190,7 @@ fn client_contexts_are_understood() {
 }
 
 #[test]
-fn errors_and_exits() {
+fn rt_15_errors_and_exits() {
     let Some(shim) = start("App::handle") else { return };
     for _ in 0..2 {
         let answer = shim.invoke(r#"{"do":"throw"}"#);

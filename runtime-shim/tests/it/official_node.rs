@@ -218,7 +218,7 @@ fn streams() {
 /// The same streams under both clients, as boto3 sees them while they are made. (A stream that throws before its first byte is
 /// an error of the invoke under ours, and an empty stream that failed under theirs.)
 #[test]
-fn streams_reach_sdks() {
+fn st_05_streams_reach_sdks() {
     if !can_compare() {
         return;
     }
@@ -296,7 +296,7 @@ fn console_lines_have_time_id_and_level() {
 
 /// EN-12: where `require` looks besides the function's own folder.
 #[test]
-fn modules_are_where_managed_images_have_them() {
+fn en_12_modules_are_where_managed_images_have_them() {
     if !has("node") {
         return;
     }

@@ -57,7 +57,7 @@ fn start(handler: &str, app: &str) -> Shim {
 }
 
 #[test]
-fn events_results_and_context() {
+fn rt_15_events_results_and_context() {
     let shim = start("app.handler", APP);
     for event in [r#"{"a": [1, null]}"#, "7", "null", "\"x\"", "[]"] {
         assert_eq!(shim.invoke(event).json(), serde_json::from_str::<serde_json::Value>(event).unwrap());
@@ -74,7 +74,7 @@ fn events_results_and_context() {
 }
 
 #[test]
-fn errors_and_exits() {
+fn rt_15_errors_and_exits() {
     let shim = start("app.handler", APP);
     let answer = shim.invoke(r#"{"do":"error"}"#);
     assert_eq!((answer.status, answer.blamed()), (500, true));
@@ -120,7 +120,7 @@ fn what_is_not_json_arrives_as_bytes() {
 
 /// EN-12: the packages of layers, and of the client, behind the function's own.
 #[test]
-fn packages_are_where_managed_images_have_them() {
+fn en_12_packages_are_where_managed_images_have_them() {
     let app = "import os, sys\n\ndef handler(event, context):\n    return [os.environ['PYTHONPATH'], sys.path.index('/opt/python')]\n";
     let shim = start("app.handler", app);
     let answer = shim.invoke("1").json();

@@ -37,7 +37,7 @@ fn start() -> Shim {
 }
 
 #[test]
-fn streams_reach_http_callers_with_status_headers_and_cookies() {
+fn st_09_ht_27_ht_34_streams_reach_http_callers_with_status_headers_and_cookies() {
     let event = r#"{"pieces":["one ","two"]}"#;
     for mode in ["RESPONSE_STREAM", "BUFFERED"] {
         let shim = setup("stream").env("TM_INVOKE_MODE", mode).start();
@@ -52,7 +52,7 @@ fn streams_reach_http_callers_with_status_headers_and_cookies() {
 }
 
 #[test]
-fn streams_reach_sdks_with_the_prelude_in_them() {
+fn in_28_streams_reach_sdks_with_the_prelude_in_them() {
     let shim = setup("stream").start();
     let program = r#"
 event = {"pieces": ["one ", "two"]}
@@ -75,7 +75,7 @@ show([streamed(Payload=json.dumps(event)), streamed(Payload=json.dumps({**event,
 }
 
 #[test]
-fn events_results_and_context() {
+fn en_04_events_results_and_context() {
     let shim = start();
     for event in ["{\"a\":[1,null]}", "7", "null", "\"x\"", "[]"] {
         assert_eq!(shim.invoke(event).text(), event);
@@ -115,7 +115,7 @@ fn wait_noted(shim: &Shim, kind: &str, count: usize) -> String {
 }
 
 #[test]
-fn extensions_get_events_and_telemetry() {
+fn ex_13_ex_18_extensions_get_events_and_telemetry() {
     let mut shim = beside_the_extension("telemetry");
     let first = shim.invoke(&act("say", &[("text", "a line")])).id().to_owned();
     let failed = shim.invoke(&act("error", &[])).id().to_owned();
@@ -147,7 +147,7 @@ fn extensions_get_events_and_telemetry() {
 }
 
 #[test]
-fn extensions_get_logs() {
+fn ex_18_extensions_get_logs() {
     let mut shim = beside_the_extension("logs");
     shim.invoke(&act("say", &[("text", "a line")]));
     shim.invoke(&act("exit", &[("code", "1")]));

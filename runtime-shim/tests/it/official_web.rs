@@ -56,7 +56,7 @@ fn visit(shim: &Shim, format: &str) {
 }
 
 #[test]
-fn starlette_on_mangum() {
+fn ht_02_starlette_on_mangum() {
     let app = r#"
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
@@ -102,7 +102,7 @@ handler = Mangum(app, lifespan="off")
 }
 
 #[test]
-fn express_on_serverless_http() {
+fn ht_02_express_on_serverless_http() {
     if !(has("node") && has("npm")) {
         return;
     }
@@ -140,7 +140,7 @@ exports.handler = require('serverless-http')(app, { binary: ['image/*', 'applica
 }
 
 #[test]
-fn lambda_http() {
+fn ht_02_lambda_http() {
     for format in FORMATS {
         let shim = official_rust::setup("web").env("TM_EVENT_FORMAT", format).start();
         visit(&shim, format);
@@ -238,7 +238,7 @@ fn go(format: &str, event_format: &str) -> Setup {
 
 /// No member is unknown to the types that AWS publishes.
 #[test]
-fn go_events() {
+fn ht_02_go_events() {
     if !has("go") {
         return;
     }
@@ -251,7 +251,7 @@ fn go_events() {
 }
 
 #[test]
-fn go_lambdaurl_streams() {
+fn ht_13_ht_27_go_lambdaurl_streams() {
     if !has("go") {
         return;
     }

@@ -4,7 +4,7 @@ use crate::harness::{Setup, act};
 use crate::http;
 
 #[test]
-fn echo() {
+fn ce_21_echo() {
     let shim = Setup::actor().start();
     let answer = shim.invoke(r#"{"a":1}"#);
     assert_eq!((answer.status, answer.text()), (200, r#"{"a": 1}"#));
@@ -14,7 +14,7 @@ fn echo() {
 }
 
 #[test]
-fn events_arrive_unchanged_and_results_leave_unchanged() {
+fn rt_23_rt_32_ht_56_ht_57_events_arrive_unchanged_and_results_leave_unchanged() {
     let program = "
 while True:
     id, body, headers = next_event()
@@ -31,7 +31,7 @@ while True:
 }
 
 #[test]
-fn any_method_and_path_is_the_function() {
+fn ce_17_any_method_and_path_is_the_function() {
     let shim = Setup::actor().start();
     for (method, path) in [("GET", "/"), ("DELETE", "/some/where?x=1"), ("PATCH", "/2018-06-01/ping")] {
         assert_eq!(http::request(shim.port(), method, path, "").status, 200, "{method} {path}");
@@ -50,7 +50,7 @@ fn probes_are_not_the_function() {
 }
 
 #[test]
-fn the_runtime_is_told_who_it_is_and_until_when() {
+fn rt_16_rt_17_rt_19_rt_21_the_runtime_is_told_who_it_is_and_until_when() {
     let trace = "Root=1-5759e988-bd862e3fe1be46a994272793";
     let shim = Setup::actor()
         .env("K_SERVICE", "crow")
@@ -79,7 +79,7 @@ fn the_runtime_is_told_who_it_is_and_until_when() {
 }
 
 #[test]
-fn the_environment_of_the_process() {
+fn rt_01_en_01_en_02_en_08_en_17_en_25_the_environment_of_the_process() {
     let shim = Setup::actor()
         .env("_HANDLER", "app.handler")
         .env("SECRET", "a=b=$HOME")
@@ -109,7 +109,7 @@ fn the_environment_of_the_process() {
 }
 
 #[test]
-fn the_process_starts_in_the_task_root_with_nothing_to_read() {
+fn en_22_the_process_starts_in_the_task_root_with_nothing_to_read() {
     let program = "
 while True:
     id, body, headers = next_event()
@@ -122,7 +122,7 @@ while True:
 }
 
 #[test]
-fn an_explicit_command_beats_the_lookup_and_names_the_handler() {
+fn en_20_an_explicit_command_beats_the_lookup_and_names_the_handler() {
     let program = "
 while True:
     id, body, headers = next_event()

@@ -32,7 +32,7 @@ fn notes(shim: &Shim) -> serde_json::Value {
 }
 
 #[test]
-fn accepted_answers_have_a_json_body() {
+fn rt_07_rt_14_ce_25_accepted_answers_have_a_json_body() {
     let shim = start(
         "
 def play(id, body):
@@ -45,7 +45,7 @@ def play(id, body):
 }
 
 #[test]
-fn second_answers_are_400_and_the_first_one_counts() {
+fn rt_35_second_answers_are_400_and_the_first_one_counts() {
     let shim = start(
         "
 def play(id, body):
@@ -80,7 +80,7 @@ def play(id, body):
 }
 
 #[test]
-fn other_paths_and_methods() {
+fn rt_13_rt_39_other_paths_and_methods() {
     let shim = start(
         "
 note(call('GET', 'ping'))
@@ -98,7 +98,7 @@ def play(id, body): respond(id, body)
 }
 
 #[test]
-fn header_names_are_in_title_case_and_nothing_is_compressed() {
+fn rt_04_rt_06_header_names_are_in_title_case_and_nothing_is_compressed() {
     let shim = start(
         "
 sock = socket.create_connection(API.split(':'))
@@ -128,7 +128,7 @@ respond(id, json.dumps(names))
 
 /// RT-08, RT-10, RT-11: chunk extensions, upper-case sizes, long trailers, long headers, on one connection.
 #[test]
-fn unusual_uploads_are_understood() {
+fn rt_08_rt_10_rt_12_lm_17_lm_30_unusual_uploads_are_understood() {
     let shim = start(
         "
 sock = socket.create_connection(API.split(':'))
@@ -153,7 +153,7 @@ def play(id, body):
 }
 
 #[test]
-fn expect_100_continue_is_honoured() {
+fn rt_09_expect_100_continue_is_honoured() {
     let shim = start(
         "
 def play(id, body):
@@ -169,7 +169,7 @@ def play(id, body):
 }
 
 #[test]
-fn truncated_uploads_are_errors() {
+fn rt_31_truncated_uploads_are_errors() {
     let shim = start(
         "
 def play(id, body):
@@ -189,7 +189,7 @@ def play(id, body):
 }
 
 #[test]
-fn an_unknown_response_mode_is_refused() {
+fn rt_27_an_unknown_response_mode_is_refused() {
     let shim = start(
         "
 def play(id, body):
@@ -231,7 +231,7 @@ def play(id, body):
 
 /// RT-25: a `next` that is closed before an event came takes no event with it.
 #[test]
-fn a_waiting_client_that_leaves_takes_no_event() {
+fn rt_03_rt_25_lm_31_a_waiting_client_that_leaves_takes_no_event() {
     let program = "
 sock = socket.create_connection(API.split(':'))
 sock.sendall(b'GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')
@@ -251,7 +251,7 @@ while True:
 
 /// RT-24: a delivery that broke in the middle is repeated.
 #[test]
-fn a_broken_delivery_is_repeated() {
+fn rt_24_a_broken_delivery_is_repeated() {
     let program = "
 sock = socket.create_connection(API.split(':'))
 sock.sendall(b'GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')
@@ -269,7 +269,7 @@ while True: next_event()
 /// RT-02: a connection that is quiet for longer than any usual idle time-out of a server stays usable. The shim has no
 /// such time-out on this listener, so a short while is as good as an hour.
 #[test]
-fn connections_may_be_opened_and_closed_at_will() {
+fn rt_02_st_05_connections_may_be_opened_and_closed_at_will() {
     let program = "
 while True:
     connection.close()
@@ -284,14 +284,14 @@ while True:
 }
 
 #[test]
-fn empty_results_are_results() {
+fn rt_30_empty_results_are_results() {
     let shim = start("def play(id, body): respond(id, b'')\n");
     let answer = shim.invoke("1");
     assert_eq!((answer.status, answer.text(), answer.blamed()), (200, "", false));
 }
 
 #[test]
-fn the_caller_is_answered_before_the_runtime_asks_again() {
+fn rt_26_rt_29_the_caller_is_answered_before_the_runtime_asks_again() {
     let program = "
 while True:
     id, body, headers = next_event()

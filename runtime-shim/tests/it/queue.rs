@@ -26,7 +26,7 @@ fn a_full_queue_is_refused_at_once() {
 }
 
 #[test]
-fn what_expires_in_the_queue_is_answered_and_never_runs() {
+fn lc_05_what_expires_in_the_queue_is_answered_and_never_runs() {
     let mut shim = Setup::actor().env("INVOKER_COUNT", "1").env("FUNCTION_TTL", "400ms").start();
     let hanging = shim.invoke_later(&act("hang", &[]));
     shim.wait_file("hanging");
@@ -49,7 +49,7 @@ fn what_expires_in_the_queue_is_answered_and_never_runs() {
 }
 
 #[test]
-fn workers_start_on_demand_and_run_in_parallel() {
+fn rt_44_workers_start_on_demand_and_run_in_parallel() {
     let shim = Setup::actor().env("INVOKER_COUNT", "3").start();
     assert_eq!(shim.invoke(&act("who", &[])).json()["index"], "0");
     let names = ["a", "b", "c"];
@@ -67,7 +67,7 @@ fn workers_start_on_demand_and_run_in_parallel() {
 }
 
 #[test]
-fn no_more_workers_than_were_allowed() {
+fn lc_06_lm_24_no_more_workers_than_were_allowed() {
     let shim = Setup::actor().env("INVOKER_COUNT", "2").start();
     let threads: Vec<_> = (0..20).map(|_| shim.invoke_later(&act("who", &[]))).collect();
     let pids: BTreeSet<String> =

@@ -10,7 +10,7 @@ fn start() -> (Shim, u16) {
 }
 
 #[test]
-fn workers_on_one_port_are_told_apart() {
+fn rt_43_workers_on_one_port_are_told_apart() {
     let (shim, port) = start();
     let names = ["a", "b", "c"];
     let waiting = names.map(|name| shim.invoke_later(&act("wait", &[("started", name), ("until", "go")])));

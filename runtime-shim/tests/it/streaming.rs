@@ -97,7 +97,7 @@ fn frame(kind: &str, payload: &str) -> (String, String) {
 }
 
 #[test]
-fn the_caller_decides_how_it_gets_a_stream() {
+fn st_01_st_02_st_03_in_26_the_caller_decides_how_it_gets_a_stream() {
     let shim = Setup::actor().start();
     let event = pieces(&json!(["one ", "two"]));
     assert_eq!(
@@ -117,7 +117,7 @@ fn the_caller_decides_how_it_gets_a_stream() {
 }
 
 #[test]
-fn heads_of_streams() {
+fn in_24_in_25_heads_of_streams() {
     let shim = Setup::actor().env("AWS_LAMBDA_FUNCTION_VERSION", "7").start();
     let mut reader = Reader::open(&shim, STREAM, &pieces(&json!(["a"])));
     for line in [
@@ -142,7 +142,7 @@ fn heads_of_streams() {
 }
 
 #[test]
-fn first_bytes_arrive_before_the_last_are_written() {
+fn st_04_first_bytes_arrive_before_the_last_are_written() {
     let shim = streaming().start();
     let event = pieces(&json!(["a", {"wait": "go"}, "b"]));
     for path in [STREAM, "/"] {
@@ -158,7 +158,7 @@ fn first_bytes_arrive_before_the_last_are_written() {
 }
 
 #[test]
-fn the_runtime_hears_202_after_its_last_chunk_and_not_before() {
+fn st_06_st_13_the_runtime_hears_202_after_its_last_chunk_and_not_before() {
     let shim = streaming().start();
     let event = pieces(&json!(["a", {"wait": "go"}, "b", {"trailers": "Own.Error"}]));
     let mut reader = Reader::open(&shim, STREAM, &event);
@@ -172,7 +172,7 @@ fn the_runtime_hears_202_after_its_last_chunk_and_not_before() {
 }
 
 #[test]
-fn raw_streams_keep_their_type_and_have_no_length() {
+fn st_11_st_12_ht_28_raw_streams_keep_their_type_and_have_no_length() {
     let shim = streaming().start();
     let mut reader = Reader::open(&shim, "/", &pieces(&json!(["body {", "}"])));
     assert!(
@@ -196,7 +196,7 @@ fn chunks_without_the_mode_header_stream_unless_they_are_json() {
 }
 
 #[test]
-fn a_slow_caller_slows_the_runtime_down_and_memory_stays() {
+fn st_07_a_slow_caller_slows_the_runtime_down_and_memory_stays() {
     let shim = streaming().env("FUNCTION_TTL", "60s").start();
     let mut reader = Reader::open(&shim, "/", &pieces(&json!([{"size": 100_000_000}])));
     // Not read for a while: the runtime cannot have sent it all, as nobody here holds 100 MB.
@@ -221,7 +221,7 @@ fn resident_kib(shim: &Shim) -> u64 {
 }
 
 #[test]
-fn a_caller_that_does_not_read_is_bounded_by_the_deadline() {
+fn st_07_a_caller_that_does_not_read_is_bounded_by_the_deadline() {
     let shim = streaming().env("FUNCTION_TTL", "2s").env("INVOKER_COUNT", "1").start();
     let reader = Reader::open(&shim, "/", &pieces(&json!([{"size": 100_000_000}])));
     let log = shim.wait_log("REPORT", 1);
@@ -231,7 +231,7 @@ fn a_caller_that_does_not_read_is_bounded_by_the_deadline() {
 }
 
 #[test]
-fn a_caller_that_leaves_does_not_cancel_the_stream() {
+fn st_08_a_caller_that_leaves_does_not_cancel_the_stream() {
     let shim = streaming().start();
     let event = pieces(&json!(["a", {"wait": "go"}, {"size": 20_000_000}]));
     let mut reader = Reader::open(&shim, "/", &event);
@@ -245,7 +245,7 @@ fn a_caller_that_leaves_does_not_cancel_the_stream() {
 }
 
 #[test]
-fn two_hundred_megabytes_are_the_limit() {
+fn lm_04_two_hundred_megabytes_are_the_limit() {
     let shim = streaming().env("FUNCTION_TTL", "120s").start();
     let mut reader = Reader::open(&shim, "/", &pieces(&json!([{"size": 209_715_201_u64}])));
     let mut total = 0;
@@ -265,7 +265,7 @@ fn two_hundred_megabytes_are_the_limit() {
 }
 
 #[test]
-fn collected_streams_have_the_limit_of_whole_results() {
+fn lm_29_collected_streams_have_the_limit_of_whole_results() {
     let shim = Setup::actor().start();
     assert_eq!(invoke(&shim, &pieces(&json!([{"size": 6_291_556}]))).body.len(), 6_291_556);
     let over = invoke(&shim, &pieces(&json!([{"size": 6_291_557}])));
@@ -283,7 +283,7 @@ fn collected_streams_have_the_limit_of_whole_results() {
 }
 
 #[test]
-fn failures_in_the_middle_are_shown() {
+fn st_15_st_16_ht_32_failures_in_the_middle_are_shown() {
     let shim = streaming().env("FUNCTION_TTL", "5s").env("INVOKER_COUNT", "1").start();
     let complete = |event: &Value| {
         let frames = events(&shim, &pieces(event));
@@ -311,7 +311,7 @@ fn failures_in_the_middle_are_shown() {
 }
 
 #[test]
-fn strict_hides_failures_in_the_middle_as_aws_does() {
+fn st_15_strict_hides_failures_in_the_middle_as_aws_does() {
     let shim = streaming().env("TM_STRICT", "true").env("FUNCTION_TTL", "2s").start();
     for end in [json!({"trailers": "Own.Error"}), json!({"hang": 1})] {
         let frames = events(&shim, &pieces(&json!(["part", end])));
@@ -327,7 +327,7 @@ fn strict_hides_failures_in_the_middle_as_aws_does() {
 }
 
 #[test]
-fn errors_behind_the_beginning_of_a_stream_are_refused() {
+fn st_14_errors_behind_the_beginning_of_a_stream_are_refused() {
     let shim = streaming().start();
     let mut reader = Reader::open(&shim, "/", &pieces(&json!(["a", {"error": 1}, "b"])));
     assert_eq!(reader.rest(), (b"ab".to_vec(), true));
@@ -335,7 +335,7 @@ fn errors_behind_the_beginning_of_a_stream_are_refused() {
 }
 
 #[test]
-fn errors_ahead_of_any_byte_are_ordinary_errors() {
+fn in_27_errors_ahead_of_any_byte_are_ordinary_errors() {
     let shim = streaming().start();
     let failed = events(&shim, r#"{"do":"error"}"#);
     assert_eq!(
@@ -352,7 +352,7 @@ fn errors_ahead_of_any_byte_are_ordinary_errors() {
 }
 
 #[test]
-fn a_stream_in_flight_finishes_before_a_stop() {
+fn lc_20_a_stream_in_flight_finishes_before_a_stop() {
     let mut shim = streaming().start();
     let mut reader = Reader::open(&shim, "/", &pieces(&json!(["a", {"wait": "go"}, "b"])));
     reader.chunk().unwrap();

@@ -47,7 +47,7 @@ fn the<'a>(records: &'a [Value], wanted: &str) -> &'a Value {
 }
 
 #[test]
-fn records_of_an_init_and_an_invoke() {
+fn ex_13_records_of_an_init_and_an_invoke() {
     let program = format!(
         "
 say('the lens starts')
@@ -145,7 +145,7 @@ while True:
 }
 
 #[test]
-fn each_schema_has_its_shapes() {
+fn ex_15_each_schema_has_its_shapes() {
     let program = format!(
         "
 register()
@@ -175,7 +175,7 @@ for schema in ('2022-07-01', '2022-12-13', '2025-01-29'):
 }
 
 #[test]
-fn the_logs_api_and_a_crash() {
+fn ex_14_the_logs_api_and_a_crash() {
     let program = format!(
         "
 register(['INVOKE', 'SHUTDOWN'])
@@ -209,7 +209,7 @@ touch('answer', json.dumps(subscribe(listen(), '2020-08-15')))
 }
 
 #[test]
-fn the_last_records_of_a_failure_reach_the_next_generation() {
+fn ex_12_ex_14_the_last_records_of_a_failure_reach_the_next_generation() {
     // The second generation only registers: its subscription is kept by its name.
     let program = format!(
         "
@@ -237,7 +237,7 @@ else:
 }
 
 #[test]
-fn statuses_of_what_went_wrong() {
+fn ex_16_statuses_of_what_went_wrong() {
     let program = "
 register(['INVOKE'])
 subscribe(listen('records-%d' % os.getpid()))
@@ -277,7 +277,7 @@ while True:
 }
 
 #[test]
-fn lines_over_tcp() {
+fn ex_13_lines_over_tcp() {
     let program = format!(
         "
 register(['INVOKE', 'SHUTDOWN'])
@@ -298,7 +298,7 @@ subscribe(0, destination={{'protocol': 'TCP', 'port': server.getsockname()[1]}})
 }
 
 #[test]
-fn subscriptions_that_are_refused() {
+fn ex_10_ex_12_subscriptions_that_are_refused() {
     let program = "
 register(['INVOKE'])
 port = listen()
@@ -347,7 +347,7 @@ event()
 }
 
 #[test]
-fn a_listener_that_is_not_there_harms_nobody() {
+fn ex_13_a_listener_that_is_not_there_harms_nobody() {
     // It comes when more was said than is kept for it.
     let program = format!(
         "
@@ -379,7 +379,7 @@ threading.Thread(target=late, daemon=True).start()
 }
 
 #[test]
-fn a_listener_that_refuses_loses_a_batch_and_is_told() {
+fn ex_13_a_listener_that_refuses_loses_a_batch_and_is_told() {
     let program = format!(
         "
 register(['INVOKE', 'SHUTDOWN'])
@@ -396,7 +396,7 @@ subscribe(listen(status=lambda: 200 if os.path.exists(path('good')) else 400), t
 }
 
 #[test]
-fn everything_is_there_before_shutdown_is() {
+fn ex_13_everything_is_there_before_shutdown_is() {
     // Nothing would be sent for 30 s by itself.
     let program = "
 register(['INVOKE', 'SHUTDOWN'])
@@ -456,7 +456,7 @@ subscribe(listen(), types=['function'])
 
 /// As in a container, whose hosts are the shim's to complete.
 #[test]
-fn the_sandbox_has_its_name() {
+fn ex_11_the_sandbox_has_its_name() {
     if !can_unshare() {
         return;
     }

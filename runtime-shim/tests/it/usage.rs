@@ -53,7 +53,7 @@ fn a_port_that_is_taken_is_an_error_at_once() {
 }
 
 #[test]
-fn nobody_is_let_in_before_the_first_init_has_ended() {
+fn lc_02_nobody_is_let_in_before_the_first_init_has_ended() {
     let program = "
 wait('go')
 while True:

@@ -34,7 +34,7 @@ fn one(received: Result<Received, BadEvent>) -> CloudEvent {
 }
 
 #[test]
-fn the_contracts_example() {
+fn ce_02_ce_11_the_contracts_example() {
     let event = one(binary(&[("content-type", "application/json")], br#"{"level":3}"#));
     assert_eq!(event.data, r#"{"level":3}"#);
     let attributes = r#"{"id":"n-1","source":"/ponds","specversion":"1.0","type":"net.pond.filled"}"#;
@@ -42,7 +42,7 @@ fn the_contracts_example() {
 }
 
 #[test]
-fn structured_events() {
+fn ce_04_ce_06_structured_events() {
     let event = one(structured(
         r#"{"specversion":"1.0","id":"7","source":"s","type":"t","datacontenttype":"application/json","count":3,"flag":true,"none":null,"data": {"b": [1, 2.0],  "a":"x y"}}"#,
     ));
@@ -71,7 +71,7 @@ fn data_of_any_type() {
 }
 
 #[test]
-fn values_of_headers_are_decoded_once() {
+fn ce_03_values_of_headers_are_decoded_once() {
     for (value, decoded) in [
         ("plain", "plain"),
         ("Euro%20%E2%82%AC%20%f0%9f%98%80", "Euro € 😀"),
@@ -89,7 +89,7 @@ fn values_of_headers_are_decoded_once() {
 }
 
 #[test]
-fn modes_are_told_apart() {
+fn ce_01_modes_are_told_apart() {
     let batch = headers(&[("content-type", "application/cloudevents-batch+json")]);
     let event = r#"{"specversion":"1.0","id":"7","source":"s","type":"t","data":1}"#;
     match receive(&batch, format!("[{event}, {event}]").as_bytes()) {
@@ -106,7 +106,7 @@ fn modes_are_told_apart() {
 }
 
 #[test]
-fn events_that_are_none() {
+fn ce_06_events_that_are_none() {
     assert!(matches!(structured("[]"), Err(BadEvent::NotAnObject(_))));
     assert!(matches!(structured("{"), Err(BadEvent::NotAnObject(_))));
     assert_eq!(
@@ -132,7 +132,7 @@ fn reply(mode: ReplyMode, result: &str) -> Value {
 }
 
 #[test]
-fn results_as_data() {
+fn ce_13_results_as_data() {
     let mut event = reply(ReplyMode::Data, r#"{"a": 1}"#);
     let id = event["id"].take();
     assert_eq!(id.as_str().unwrap().len(), 36);
@@ -160,7 +160,7 @@ fn results_as_data() {
 }
 
 #[test]
-fn results_as_events() {
+fn ce_15_results_as_events() {
     let event = reply(ReplyMode::Event, r#"{"type":"own","data":[1]}"#);
     assert_eq!((&event["type"], &event["source"], &event["data"]), (&json!("own"), &json!("s"), &json!([1])));
     assert_eq!((&event["specversion"], event["id"].is_string()), (&json!("1.0"), true));
@@ -173,7 +173,7 @@ fn results_as_events() {
 
 proptest! {
     #[test]
-    fn what_is_received_is_json_in_ascii_headers(
+    fn ce_11_what_is_received_is_json_in_ascii_headers(
         kind in prop_oneof![Just("application/json"), Just("text/plain"), Just("application/cloudevents+json")],
         subject in "\\PC{0,20}",
         body in proptest::collection::vec(any::<u8>(), 0..200),
@@ -194,7 +194,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_replied_is_an_event(result in proptest::collection::vec(any::<u8>(), 1..200)) {
+    fn ce_13_what_is_replied_is_an_event(result in proptest::collection::vec(any::<u8>(), 1..200)) {
         let reply = replies(ReplyMode::Data).reply(&result, Timestamp::UNIX_EPOCH).unwrap().unwrap();
         let received = receive(&headers(&[("content-type", STRUCTURED)]), &reply);
         prop_assert!(matches!(received, Ok(Received::One(_))), "{:?}", received);

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lenient_decoding() {
+    fn ht_21_lenient_decoding() {
         for text in ["aGk_Pw==", "aGk/Pw", " aG\nk/ P!w==", "aGk/Pw===", "aGk/PwA"] {
             assert!(decode(text).starts_with(b"hi??"), "{text}: {:?}", decode(text));
         }

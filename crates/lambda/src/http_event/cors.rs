@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn preflights() {
+    fn ht_26_preflights() {
         let told = asks(&cors(), "https://b.example", "PUT", "X-Zoo, content-type").unwrap();
         let expected = fields(&[
             ("access-control-allow-origin", "https://b.example"),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_keep_what_the_function_said() {
+    fn ht_26_answers_keep_what_the_function_said() {
         let mut answer = fields(&[
             ("access-control-allow-origin", "https://own.example"),
             ("access-control-expose-headers", "x-theirs"),

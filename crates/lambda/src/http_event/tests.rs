@@ -81,7 +81,7 @@ fn empty(format: HttpFormat) -> Value {
 }
 
 #[test]
-fn function_url_events() {
+fn ht_02_ht_08_ht_09_function_url_events() {
     let expected = json!({
         "version": "2.0", "routeKey": "$default",
         "rawPath": "/a%2Fb/%E2%98%83/x%20y", "rawQueryString": "k=1&k=2&sp=a+b&flag",
@@ -113,7 +113,7 @@ fn function_url_events() {
 }
 
 #[test]
-fn http_api_events() {
+fn ht_03_ht_07_http_api_events() {
     let (url, api_event) = (sample(HttpFormat::FunctionUrl), sample(HttpFormat::ApiGatewayV2));
     assert_eq!(api_event["requestContext"]["accountId"], "111122223333");
     assert!(api_event["headers"].get("cookie").is_none() && url["headers"].get("cookie").is_some());
@@ -128,7 +128,7 @@ fn http_api_events() {
 }
 
 #[test]
-fn rest_api_events() {
+fn ht_02_ht_36_ht_37_ht_38_ht_40_rest_api_events() {
     let event = sample(HttpFormat::ApiGatewayV1);
     let expected = json!({
         "resource": "/{proxy+}", "path": "/a%2Fb/%E2%98%83/x%20y", "httpMethod": "POST",
@@ -177,7 +177,7 @@ fn rest_api_events() {
 }
 
 #[test]
-fn paths_of_rest_apis() {
+fn ht_35_paths_of_rest_apis() {
     let staged = Api { stage: "live".to_owned(), ..api() };
     let event = with(&headers(&[]), "//ponds/n%2B4/", "", b"", |request| {
         HttpFormat::ApiGatewayV1.event(request, &staged)
@@ -188,7 +188,7 @@ fn paths_of_rest_apis() {
 }
 
 #[test]
-fn load_balancer_events() {
+fn ht_02_ht_50_load_balancer_events() {
     let expected = json!({
         "requestContext": {"elb": {
             "targetGroupArn": "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/stork/0123456789abcdef",
@@ -213,7 +213,7 @@ fn load_balancer_events() {
 }
 
 #[test]
-fn bodies_that_are_no_text_are_base64() {
+fn ht_11_ht_39_ht_51_bodies_that_are_no_text_are_base64() {
     let body = |format: HttpFormat, api: &Api, kind: &'static str, body: &[u8]| {
         let headers = headers(&[("content-type", kind)]);
         let event = with(&headers, "/", "", body, |request| format.event(request, api));
@@ -247,7 +247,7 @@ fn all<'a>(answer: &'a HttpAnswer, name: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn inferred_answers_of_payload_2() {
+fn ht_15_inferred_answers_of_payload_2() {
     for (result, body) in [
         (r#"{"a": [1, "x y"]}"#, r#"{"a":[1,"x y"]}"#),
         (r#"[1, {"b": 2.0}]"#, r#"[1,{"b":2.0}]"#),
@@ -266,7 +266,7 @@ fn inferred_answers_of_payload_2() {
 }
 
 #[test]
-fn explicit_answers_of_payload_2() {
+fn ht_14_ht_18_ht_19_ht_20_explicit_answers_of_payload_2() {
     let full = answer(
         HttpFormat::FunctionUrl,
         r#"{"statusCode":"201","headers":{"content-type":"text/css","Set-Cookie":"z=0","x-n":1,"x-b":true,"x-o":{"k":"v","l":[1,2]},"x-null":null,"bad\nname":"x"},"cookies":["a=1; Secure","b=2"],"body":"aGk=","isBase64Encoded":true}"#,
@@ -299,7 +299,7 @@ fn answers_of_streaming_urls_keep_the_whole_json() {
 }
 
 #[test]
-fn answers_of_rest_apis() {
+fn ht_41_ht_42_ht_43_ht_44_ht_45_ht_46_answers_of_rest_apis() {
     let full = answer(
         HttpFormat::ApiGatewayV1,
         r#"{"statusCode":"418","headers":{"X-One":"1","x-both":"last","x-b":true},"multiValueHeaders":{"Set-Cookie":["a=1","b=2"],"X-Both":["first"]},"body":"<p>","isBase64Encoded":false}"#,
@@ -329,7 +329,7 @@ fn answers_of_rest_apis() {
 }
 
 #[test]
-fn answers_of_load_balancers_read_their_own_mode() {
+fn ht_52_ht_53_lm_27_answers_of_load_balancers_read_their_own_mode() {
     let result = r#"{"isBase64Encoded":false,"statusCode":200,"statusDescription":"200 OK","headers":{"X-Mode":"single"},"multiValueHeaders":{"X-Mode":["a","b"]},"body":"x"}"#;
     assert_eq!(all(&answer(HttpFormat::Alb, result), "x-mode"), ["single"]);
     assert_eq!(all(&answer(HttpFormat::AlbMultiValue, result), "x-mode"), ["a", "b"]);
@@ -342,7 +342,7 @@ fn answers_of_load_balancers_read_their_own_mode() {
 }
 
 #[test]
-fn texts_of_failures() {
+fn ht_48_ht_49_texts_of_failures() {
     let text = |format: HttpFormat| {
         let (status, kind, body) = format.trouble(Trouble::Function);
         (status.as_u16(), kind, body)

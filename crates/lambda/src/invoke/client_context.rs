@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_in_base64_is_refused() {
+    fn lm_06_what_is_no_object_in_base64_is_refused() {
         for bad in ["[]", "7", "{", "", "{}x"] {
             assert!(decoded(bad).is_err(), "{bad}");
         }
@@ -74,7 +74,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_value_stays_the_same(text in "\\PC*", key in "\\PC*") {
+        fn rt_20_the_value_stays_the_same(text in "\\PC*", key in "\\PC*") {
             let value = serde_json::json!({ key: text });
             let safe = header_safe(&serde_json::to_string_pretty(&value).unwrap());
             prop_assert!(safe.bytes().all(|b| (0x20..0x7f).contains(&b)), "{safe}");

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies_have_the_modelled_keys() {
+    fn in_19_bodies_have_the_modelled_keys() {
         for (error, status, name, body) in [
             (
                 InvokeError::TooLarge(6_291_456),

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn words_and_their_defaults() {
+    fn lm_21_words_and_their_defaults() {
         assert_eq!(InvocationType::parse(None).unwrap(), InvocationType::RequestResponse);
         assert_eq!(InvocationType::parse(Some("Event")).unwrap(), InvocationType::Event);
         assert_eq!(LogType::parse(Some("")).unwrap(), LogType::None);

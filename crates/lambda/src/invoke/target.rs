@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_the_name() {
+    fn in_01_every_form_of_the_name() {
         for (name, query, qualifier) in [
             ("stork", None, None),
             ("stork", Some(""), None),

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn levels() {
+    fn lg_09_levels() {
         let bad = ["runtimeDone", "report", "initReport"];
         assert_eq!(kinds(SystemLevel::Debug), [&["start", "runtimeDone", "report"], &bad[..]].concat());
         assert_eq!(kinds(SystemLevel::Info), [&["start", "report"], &bad[..]].concat());

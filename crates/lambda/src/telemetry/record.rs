@@ -567,7 +567,7 @@ mod tests {
     }
 
     #[test]
-    fn inits() {
+    fn ex_15_inits() {
         let start = Record::InitStart {
             phase: InitPhase::Init,
             runtime_version: "r".to_owned(),
@@ -642,7 +642,7 @@ mod tests {
     }
 
     #[test]
-    fn invokes() {
+    fn ex_15_ex_17_lg_09_invokes() {
         let start = Record::Start {
             id: id(),
             arn: "arn".to_owned(),
@@ -701,7 +701,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_are_the_contracts() {
+    fn ex_16_statuses_are_the_contracts() {
         let status = |status: Status| {
             let text = json(&report(status), Schema::V20250129);
             text.rsplit_once(r#"],""#).unwrap().1.to_owned()

@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_those_of_aws() {
+    fn lm_18_ranges_are_those_of_aws() {
         for (name, least, most) in
             [("maxItems", 1_000, 10_000), ("maxBytes", 262_144, 1_048_576), ("timeoutMs", 25, 30_000)]
         {
