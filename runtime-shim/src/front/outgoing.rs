@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,8 +15,13 @@ use tm_lambda::FunctionError;
 use tm_lambda::event_stream::{self, InvokeComplete};
 use tm_lambda::headers::UNHANDLED;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Sleep, sleep};
 
 use crate::invocation::{Answer, Outcome, ResponseStream};
+
+/// How long what was written before a stream broke off has to leave: hyper writes while a body has nothing for it, and drops
+/// what it still holds, at most 400 KiB or so, when the body fails.
+const FLUSH: Duration = Duration::from_millis(100);
 
 /// The body of every answer.
 /// A stream is apart, as bodies are moved a few times on their way.
@@ -35,6 +41,8 @@ pub(crate) struct Outgoing {
 enum Source {
     Data(mpsc::Receiver<Bytes>, oneshot::Receiver<Answer>),
     End(oneshot::Receiver<Answer>),
+    /// It broke off, and what was written has until then to leave.
+    Cut(Pin<Box<Sleep>>),
     Done,
 }
 
@@ -196,8 +204,15 @@ impl http_body::Body for Outgoing {
                     }
                     Poll::Ready(answer) => match this.form.end(answer.ok()) {
                         Ok(last) => this.ready = last,
-                        Err(error) => return Poll::Ready(Some(Err(error))),
+                        Err(BrokenOff) => this.source = Source::Cut(Box::pin(sleep(FLUSH))),
                     },
+                },
+                Source::Cut(mut flushed) => match flushed.as_mut().poll(cx) {
+                    Poll::Pending => {
+                        this.source = Source::Cut(flushed);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(()) => return Poll::Ready(Some(Err(BrokenOff))),
                 },
                 Source::Done => return Poll::Ready(None),
             }
