@@ -5,13 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use tm_lambda::http_event::HttpFormat;
 
 fuzz_target!(|result: &[u8]| {
-    for format in [
-        HttpFormat::ApiGatewayV1,
-        HttpFormat::ApiGatewayV2,
-        HttpFormat::FunctionUrl,
-        HttpFormat::Alb,
-        HttpFormat::AlbMultiValue,
-    ] {
+    for format in HttpFormat::ALL {
         if let Ok(answer) = format.answer(result) {
             assert!((200..600).contains(&answer.status.as_u16()));
         }

@@ -38,13 +38,7 @@ fuzz_target!(|input: (&str, &str, &str, Headers<'_>, &[u8], bool)| {
         binary_types: vec!["image/*".to_owned()],
         strict,
     };
-    for format in [
-        HttpFormat::ApiGatewayV1,
-        HttpFormat::ApiGatewayV2,
-        HttpFormat::FunctionUrl,
-        HttpFormat::Alb,
-        HttpFormat::AlbMultiValue,
-    ] {
+    for format in HttpFormat::ALL {
         let event = format.event(&request, &api);
         // Not into a `Value`, which takes a key of serde_json's own for an order (`$serde_json::private::RawValue`).
         serde_json::from_slice::<IgnoredAny>(&event).expect("an event is JSON");

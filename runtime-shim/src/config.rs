@@ -4,17 +4,16 @@
 //! [`tm_lambda::environment`].
 
 mod compat;
+mod front;
 mod reader;
 mod sink;
 
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tm_lambda::cloud_event::{Replies, ReplyMode};
-use tm_lambda::http_event::{Api, Cors, HttpFormat};
 use tm_lambda::log::{SystemLevel, SystemLog};
 use tm_lambda::log_tail::LogFormat;
 use tm_lambda::{FunctionArn, FunctionName, FunctionVersion, environment as env, limits};
@@ -23,6 +22,7 @@ use tracing::level_filters::LevelFilter;
 use crate::cli;
 pub(crate) use compat::Compat;
 use compat::Defaults;
+pub(crate) use front::{EventFormat, Front, InvokeApi};
 pub(crate) use reader::Mistakes;
 use reader::Reader;
 pub(crate) use sink::Sink;
@@ -91,57 +91,6 @@ pub(crate) struct SharedAddress {
     pub(crate) address: SocketAddr,
     /// Workers are told of their own instead; this one is for those who never ask, and need not be there.
     pub(crate) beside: bool,
-}
-
-/// What functions get of requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum EventFormat {
-    /// The body.
-    #[default]
-    Plain,
-    /// The whole of it, as a front of AWS's would pass it on.
-    Http(HttpFormat),
-    /// The data of a CloudEvent.
-    CloudEvents,
-}
-
-/// Whom the Invoke API answers for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum InvokeApi {
-    /// The function's own names.
-    #[default]
-    OwnName,
-    /// Whatever the name.
-    AnyName,
-    /// Nobody: its paths are the function's.
-    Off,
-}
-
-/// Where the function is served.
-#[derive(Clone, Debug)]
-pub(crate) struct Front {
-    /// Address and port.
-    pub(crate) address: SocketAddr,
-    /// Gets the port once it accepts.
-    pub(crate) port_file: Option<PathBuf>,
-    /// Largest request body.
-    pub(crate) max_event_bytes: usize,
-    /// What functions get of requests.
-    pub(crate) format: EventFormat,
-    /// How results become CloudEvents.
-    pub(crate) replies: Replies,
-    /// Where results go instead of to the caller.
-    pub(crate) sink: Option<Sink>,
-    /// What an API in front would be configured with.
-    pub(crate) api: Api,
-    /// Proxies that add to `X-Forwarded-For`.
-    pub(crate) trusted_proxies: usize,
-    /// Whether HTTP callers get streams as streams.
-    pub(crate) streams: bool,
-    /// Who may call from pages of others.
-    pub(crate) cors: Option<Cors>,
-    /// Whom the Invoke API answers for.
-    pub(crate) invoke_api: InvokeApi,
 }
 
 /// Who the function is.
@@ -214,7 +163,7 @@ impl Config {
         let launch = launch(&reader, compat, command, deployment.clone());
         let strict = reader.read(env::TM_STRICT, reader::boolean).unwrap_or_default();
         let config = Self {
-            front: front(&mut reader, &function, strict, compat, options.front),
+            front: front::front(&mut reader, &function, strict, compat, options.front),
             shared_api: shared_api(&mut reader, &defaults, options.runtime_api),
             compat,
             workers: reader.read(env::INVOKER_COUNT, |text| reader::number(text, 1..=1000)),
@@ -248,37 +197,6 @@ impl Config {
     }
 }
 
-fn front(
-    reader: &mut Reader<'_>,
-    function: &Function,
-    strict: bool,
-    compat: Compat,
-    given: Option<SocketAddr>,
-) -> Front {
-    let address: IpAddr = reader
-        .read(env::TM_BIND_ADDRESS, |text| text.parse().map_err(|_| "expected an IP address".to_owned()))
-        .unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-    let old_port = reader.read(env::EXTERNAL_API_PORT, reader::port);
-    let port = reader.read(env::PORT, reader::port).or(old_port).unwrap_or(8080);
-    let format = format(reader);
-    let megabytes = reader.read(env::REQUEST_SIZE_LIMIT, |text| reader::number(text, 1..=100_000));
-    Front {
-        address: given.unwrap_or(SocketAddr::new(address, port)),
-        port_file: reader.path(env::TM_PORT_FILE),
-        max_event_bytes: megabytes.map_or(compat.defaults().max_event_bytes, |mb| mb * 1_000_000),
-        format,
-        cors: cors(reader).filter(|_| format == EventFormat::Http(HttpFormat::FunctionUrl)),
-        replies: replies(reader, compat),
-        sink: reader.read(env::K_SINK, Sink::parse),
-        api: api(reader, function, strict),
-        trusted_proxies: reader
-            .read(env::TM_TRUSTED_PROXIES, |text| reader::number(text, 0..=100))
-            .unwrap_or(1),
-        streams: reader.read(env::TM_INVOKE_MODE, invoke_mode).unwrap_or_default(),
-        invoke_api: reader.read(env::TM_INVOKE_API, invoke_api).unwrap_or_default(),
-    }
-}
-
 /// The command line's, else the variable's, else one beside the workers' own where the shim stands in for somebody.
 fn shared_api(
     reader: &mut Reader<'_>,
@@ -291,104 +209,6 @@ fn shared_api(
     let fixed = defaults.fixed_api_port.filter(|_| port.is_none()).map(at);
     let beside = |address| SharedAddress { address, beside: true };
     address.map(|address| SharedAddress { address, beside: false }).or(fixed.map(beside))
-}
-
-/// Our variable, or the first of aws-custom-runtime's, whose other values all meant plain.
-fn format(reader: &mut Reader<'_>) -> EventFormat {
-    let old = |text: &str| match text {
-        "API_GATEWAY" => Ok(EventFormat::Http(HttpFormat::ApiGatewayV1)),
-        "CLOUDEVENTS" => Ok(EventFormat::CloudEvents),
-        _ => Ok(EventFormat::Plain),
-    };
-    let old = reader.first(&[env::RESPONSE_FORMAT, env::RESPONSE_WRAPPER, env::EVENT_TYPE], old);
-    reader.read(env::TM_EVENT_FORMAT, event_format).or(old).unwrap_or_default()
-}
-
-fn event_format(text: &str) -> Result<EventFormat, String> {
-    Ok(match text {
-        "plain" => EventFormat::Plain,
-        "apigateway-v1" => EventFormat::Http(HttpFormat::ApiGatewayV1),
-        "apigateway-v2" => EventFormat::Http(HttpFormat::ApiGatewayV2),
-        "function-url" => EventFormat::Http(HttpFormat::FunctionUrl),
-        "alb" => EventFormat::Http(HttpFormat::Alb),
-        "alb-multi-value" => EventFormat::Http(HttpFormat::AlbMultiValue),
-        "cloudevents" => EventFormat::CloudEvents,
-        _ => {
-            let fronts = "`apigateway-v1`, `apigateway-v2`, `function-url`, `alb`, `alb-multi-value`";
-            return Err(format!("expected `plain`, {fronts} or `cloudevents`"));
-        }
-    })
-}
-
-/// aws-custom-runtime's variables; any mode but `event` meant `data`. Its oldest names mean anything elsewhere, so they
-/// are read in its place only.
-fn replies(reader: &mut Reader<'_>, compat: Compat) -> Replies {
-    let oldest = if compat.is_custom_runtime() { 3 } else { 2 };
-    let text = |text: &str| Ok(text.to_owned());
-    let mode = |text: &str| Ok(if text == "event" { ReplyMode::Event } else { ReplyMode::Data });
-    let emptied = reader.is_emptied(env::CE_OVERRIDES_TYPE);
-    let event_type =
-        reader.first(&[env::CE_OVERRIDES_TYPE, env::CE_TYPE, "TYPE"][..oldest], text).filter(|_| !emptied);
-    let default_type = if emptied { "" } else { "ce.klr.triggermesh.io" };
-    let source = reader.first(&[env::CE_OVERRIDES_SOURCE, env::CE_SOURCE, "SOURCE"][..oldest], text);
-    Replies {
-        mode: reader
-            .first(&[env::CE_FUNCTION_RESPONSE_MODE, env::FUNCTION_RESPONSE_MODE], mode)
-            .unwrap_or_default(),
-        event_type: event_type.unwrap_or_else(|| default_type.to_owned()),
-        source: source.unwrap_or_else(|| "knative-lambda-runtime".to_owned()),
-        subject: reader.first(&[env::CE_OVERRIDES_SUBJECT, env::CE_SUBJECT, "SUBJECT"][..oldest], text),
-    }
-}
-
-fn api(reader: &mut Reader<'_>, function: &Function, strict: bool) -> Api {
-    let stage = |text: &str| if text == "$default" { Ok(text.to_owned()) } else { word(text) };
-    let types = |text: &str| Ok(text.split(',').map(|part| part.trim().to_owned()).collect());
-    Api {
-        account: function.arn.account().to_owned(),
-        region: function.region.clone(),
-        name: function.name.to_string(),
-        stage: reader.read(env::TM_API_STAGE, stage).unwrap_or_else(|| "$default".to_owned()),
-        binary_types: reader.read(env::TM_BINARY_MEDIA_TYPES, types).unwrap_or_default(),
-        strict,
-    }
-}
-
-/// The settings of a Function URL; there are none where no origin may call.
-fn cors(reader: &mut Reader<'_>) -> Option<Cors> {
-    let origins = reader.read(env::TM_CORS_ALLOW_ORIGINS, reader::words);
-    let methods = reader.read(env::TM_CORS_ALLOW_METHODS, reader::words);
-    let headers = reader.read(env::TM_CORS_ALLOW_HEADERS, reader::words);
-    let exposed = reader.read(env::TM_CORS_EXPOSE_HEADERS, reader::words);
-    // AWS's limit: a day.
-    let max_age = reader.read(env::TM_CORS_MAX_AGE, |text| reader::number(text, 0..=86_400));
-    let credentials = reader.read(env::TM_CORS_ALLOW_CREDENTIALS, reader::boolean);
-    Some(Cors {
-        origins: origins?,
-        methods: methods.unwrap_or_else(|| vec!["*".to_owned()]),
-        headers: headers.unwrap_or_default(),
-        exposed: exposed.unwrap_or_default(),
-        max_age: max_age.and_then(|seconds| u32::try_from(seconds).ok()),
-        credentials: credentials.unwrap_or_default(),
-    })
-}
-
-/// AWS's words for the modes of a Function URL.
-fn invoke_mode(text: &str) -> Result<bool, String> {
-    match text.to_ascii_uppercase().as_str() {
-        "BUFFERED" => Ok(false),
-        "RESPONSE_STREAM" => Ok(true),
-        _ => Err("expected `BUFFERED` or `RESPONSE_STREAM`".to_owned()),
-    }
-}
-
-fn invoke_api(text: &str) -> Result<InvokeApi, String> {
-    match text {
-        "on" => Ok(InvokeApi::OwnName),
-        "any-name" => Ok(InvokeApi::AnyName),
-        "off" => Ok(InvokeApi::Off),
-        _ => Err("expected `on`, `any-name` or `off`".to_owned()),
-    }
 }
 
 /// The emulator knows no upper limit.
@@ -513,6 +333,9 @@ impl From<Vec<OsString>> for Start {
 
 #[cfg(test)]
 mod tests {
+    use tm_lambda::cloud_event::ReplyMode;
+    use tm_lambda::http_event::HttpFormat;
+
     use super::*;
 
     fn read_as(compat: Compat, variables: &[(&str, &str)]) -> Config {

@@ -146,12 +146,8 @@ pub fn markdown() -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::path::Path;
 
     use super::*;
-
-    const BEGIN: &str = "<!-- runtime-shim: made from crates/lambda/src/environment.rs -->\n";
-    const END: &str = "<!-- runtime-shim: end -->";
 
     #[test]
     fn names_are_unique() {
@@ -162,14 +158,6 @@ mod tests {
     /// `TM_TEST_UPDATE=1` rewrites the table instead of complaining.
     #[test]
     fn the_documentation_is_this_table() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/environment.md");
-        let text = std::fs::read_to_string(&path).unwrap();
-        let (before, rest) = text.split_once(BEGIN).expect("docs/environment.md has the opening mark");
-        let (table, after) = rest.split_once(END).expect("docs/environment.md has the closing mark");
-        if std::env::var_os("TM_TEST_UPDATE").is_some() {
-            std::fs::write(&path, format!("{before}{BEGIN}{}{END}{after}", markdown())).unwrap();
-            return;
-        }
-        assert_eq!(table, markdown(), "run this test with TM_TEST_UPDATE=1");
+        tm_testkit::documentation::assert_part("environment.md", "runtime-shim", &markdown());
     }
 }

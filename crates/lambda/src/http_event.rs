@@ -54,6 +54,10 @@ pub enum Trouble {
 // === impl HttpFormat ===
 
 impl HttpFormat {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::ApiGatewayV1, Self::ApiGatewayV2, Self::FunctionUrl, Self::Alb, Self::AlbMultiValue];
+
     /// The event for a request, as JSON.
     pub fn event(self, request: &HttpRequest<'_>, api: &Api) -> Bytes {
         match self {

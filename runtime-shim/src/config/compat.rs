@@ -112,9 +112,6 @@ impl Compat {
 mod tests {
     use super::*;
 
-    const BEGIN: &str = "<!-- defaults: made from runtime-shim/src/config/compat.rs -->\n";
-    const END: &str = "<!-- defaults: end -->";
-
     /// The table of `docs/environment.md`.
     fn markdown() -> String {
         let columns = [Compat::None, Compat::Emulator, Compat::CustomRuntime].map(Compat::defaults);
@@ -140,15 +137,7 @@ mod tests {
     /// `TM_TEST_UPDATE=1` rewrites the table instead of complaining.
     #[test]
     fn the_documentation_has_these_defaults() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/environment.md");
-        let text = std::fs::read_to_string(&path).unwrap();
-        let (before, rest) = text.split_once(BEGIN).expect("docs/environment.md has the opening mark");
-        let (table, after) = rest.split_once(END).expect("docs/environment.md has the closing mark");
-        if std::env::var_os("TM_TEST_UPDATE").is_some() {
-            std::fs::write(&path, format!("{before}{BEGIN}{}{END}{after}", markdown())).unwrap();
-            return;
-        }
-        assert_eq!(table, markdown(), "run this test with TM_TEST_UPDATE=1");
+        tm_testkit::documentation::assert_part("environment.md", "defaults", &markdown());
     }
 
     #[test]

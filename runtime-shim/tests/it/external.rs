@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Setup, Shim, act, alive, wait_for};
+use crate::harness::{ECHO, Setup, Shim, act, alive, on_sigterm, wait_for};
 
 /// Notes every event, and ends with SHUTDOWN.
 const LENS: &str = "
@@ -117,19 +117,7 @@ fn lc_17_events_come_in_order_and_the_end_is_announced() {
 
 #[test]
 fn lc_17_lc_19_the_runtime_ends_before_extensions_are_told() {
-    // Waited for by a thread that does nothing else: a handler could come too late for a call that just began to block.
-    let runtime = "
-import threading
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-def serve():
-    while True:
-        id, body, headers = next_event()
-        respond(id, body)
-threading.Thread(target=serve, daemon=True).start()
-signal.sigwait({signal.SIGTERM})
-open(path('notes'), 'a').write('runtime terminated\\n')
-os._exit(0)
-";
+    let runtime = on_sigterm("open(path('notes'), 'a').write('runtime terminated\\n')") + ECHO;
     // One acknowledges by asking again, one ends, and one did not ask to be told.
     let asking = "
 register(['SHUTDOWN'])
@@ -145,7 +133,7 @@ touch(NAME, str(os.getpid()))
 event()
 note('told without having asked')
 ";
-    let mut shim = Setup::python(runtime).extension("asking", asking).extension("untold", untold).start();
+    let mut shim = Setup::python(&runtime).extension("asking", asking).extension("untold", untold).start();
     shim.invoke("1");
     shim.stop();
     assert_eq!(notes(&shim), ["runtime terminated", "asking spindown"]);
@@ -430,16 +418,7 @@ fn there_is_one_worker_unless_more_are_asked_for() {
 
 #[test]
 fn lm_19_runtimes_are_asked_to_end_where_there_are_extensions() {
-    // Told by a thread, as `hang` blocks the main one.
-    let watch = "
-import threading
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-def watch():
-    signal.sigwait({signal.SIGTERM})
-    touch('terminated')
-    os._exit(0)
-threading.Thread(target=watch, daemon=True).start()
-";
+    let watch = on_sigterm("touch('terminated')");
     let internal = "
 def intern():
     own = http.client.HTTPConnection(API)

@@ -32,6 +32,12 @@ const EXTENSION: &str = include_str!("extension.py");
 
 /// A runtime that does what each event says.
 pub(crate) const ACTOR: &str = include_str!("actor.py");
+/// A runtime whose results are its events.
+pub(crate) const ECHO: &str = "
+while True:
+    id, body, headers = next_event()
+    respond(id, body)
+";
 
 /// The shim under test, with its folder. Killed when dropped.
 pub(crate) struct Shim {
@@ -343,6 +349,21 @@ pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 pub(crate) fn alive(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z')))
+}
+
+/// Python that ends the process on SIGTERM, after `what`. It is a thread that waits: a handler could come too late for a call that
+/// just began to block.
+pub(crate) fn on_sigterm(what: &str) -> String {
+    let thread = "
+import threading
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+def watch():
+    signal.sigwait({signal.SIGTERM})
+    LAST
+    os._exit(0)
+threading.Thread(target=watch, daemon=True).start()
+";
+    thread.replace("LAST", what)
 }
 
 /// The interpreter itself, past any launcher that would only cost time.

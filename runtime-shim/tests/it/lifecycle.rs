@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Setup, act, alive, can_unshare, wait_for};
+use crate::harness::{ECHO, Setup, act, alive, can_unshare, on_sigterm, wait_for};
 
 #[test]
 fn lc_20_a_running_invoke_finishes_after_sigterm() {
@@ -58,21 +58,8 @@ fn a_second_signal_aborts() {
 
 #[test]
 fn runtimes_get_sigterm_first() {
-    // Waited for by a thread that does nothing else: a handler could come too late for a call that just began to block.
-    let program = "
-import threading
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-def serve():
-    while True:
-        id, body, headers = next_event()
-        respond(id, body)
-threading.Thread(target=serve, daemon=True).start()
-signal.sigwait({signal.SIGTERM})
-touch('terminated')
-say('bye')
-os._exit(0)
-";
-    let mut shim = Setup::python(program).start();
+    let program = on_sigterm("touch('terminated'); say('bye')") + ECHO;
+    let mut shim = Setup::python(&program).start();
     shim.invoke("1");
     shim.stop();
     assert!(shim.work("terminated").exists());
@@ -81,14 +68,8 @@ os._exit(0)
 
 #[test]
 fn runtimes_that_ignore_sigterm_are_killed() {
-    let program = "
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-touch('pid', str(os.getpid()))
-while True:
-    id, body, headers = next_event()
-    respond(id, body)
-";
-    let mut shim = Setup::python(program).start();
+    let ignoring = "signal.signal(signal.SIGTERM, signal.SIG_IGN); touch('pid', str(os.getpid()))";
+    let mut shim = Setup::python(&format!("{ignoring}\n{ECHO}")).start();
     let pid: i32 = shim.wait_file("pid").parse().unwrap();
     shim.stop();
     assert!(!alive(pid));

@@ -3,16 +3,22 @@
 //! One set of values for everybody: subscribers get them as their schema has them (EX-15), the log in JSON as the newest
 //! one has them. Statuses, types and numbers are those of the contract only (EX-16 to EX-18): clients read closed sets.
 
+mod body;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Api, Category, Schema};
 use crate::extension::ExtensionStatus;
 use crate::id::RequestId;
-use crate::log::{InitPhase, Report, Status, SystemLevel, billed};
+use crate::log::{InitPhase, Report, Status, SystemLevel};
+use body::{
+    DoneMetrics, DroppedBody, EndBody, ExtensionBody, InitBody, InitStartBody, ON_DEMAND, Outcome,
+    ReportBody, ReportMetrics, RuntimeDoneBody, SpanBody, StartBody, SubscribedBody, Tracing, envelope,
+    millis,
+};
 
 /// Something that the platform says.
 #[derive(Clone, Debug)]
@@ -130,157 +136,6 @@ pub struct Stamped {
     /// What.
     pub record: Record,
 }
-
-#[derive(Serialize)]
-struct Envelope<'a, T> {
-    time: String,
-    #[serde(rename = "type")]
-    kind: &'a str,
-    record: T,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct InitStartBody<'a> {
-    initialization_type: &'static str,
-    phase: &'static str,
-    runtime_version: &'a str,
-    runtime_version_arn: &'a str,
-    function_name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    function_arn: Option<&'a str>,
-    function_version: &'a str,
-    instance_id: &'a str,
-    instance_max_memory: u64,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct InitBody<'a> {
-    initialization_type: &'static str,
-    phase: &'static str,
-    #[serde(flatten)]
-    outcome: Option<Outcome<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metrics: Option<DurationMs>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ExtensionBody<'a> {
-    name: &'a str,
-    state: &'static str,
-    events: Vec<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_type: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct SubscribedBody<'a> {
-    name: &'a str,
-    state: &'static str,
-    types: &'a [Category],
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct StartBody<'a> {
-    request_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    function_arn: Option<&'a str>,
-    version: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tracing: Option<Tracing<'a>>,
-}
-
-#[derive(Serialize)]
-struct Tracing<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    value: &'a str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct RuntimeDoneBody<'a> {
-    request_id: String,
-    #[serde(flatten)]
-    outcome: Outcome<'a>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    spans: Vec<SpanBody>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metrics: Option<DoneMetrics>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct EndBody {
-    request_id: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ReportBody<'a> {
-    request_id: String,
-    metrics: ReportMetrics,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    spans: Vec<SpanBody>,
-    #[serde(flatten)]
-    outcome: Option<Outcome<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct DroppedBody {
-    dropped_bytes: u64,
-    dropped_records: u64,
-    reason: &'static str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Outcome<'a> {
-    status: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_type: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct SpanBody {
-    name: &'static str,
-    start: String,
-    duration_ms: f64,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct DurationMs {
-    duration_ms: f64,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct DoneMetrics {
-    duration_ms: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    produced_bytes: Option<u64>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ReportMetrics {
-    duration_ms: f64,
-    billed_duration_ms: u64,
-    #[serde(rename = "memorySizeMB")]
-    memory_size: u32,
-    #[serde(rename = "maxMemoryUsedMB")]
-    max_memory: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    init_duration_ms: Option<f64>,
-}
-
-const ON_DEMAND: &str = "on-demand";
 
 // === impl Record ===
 
@@ -454,21 +309,6 @@ pub fn line(time: Timestamp, category: Category, text: &str, schema: Schema, obj
     envelope(time, kind, text)
 }
 
-fn envelope<T: Serialize>(time: Timestamp, kind: &str, record: T) -> String {
-    let envelope = Envelope { time: clock(time), kind, record };
-    serde_json::to_string(&envelope).expect("texts and numbers serialise")
-}
-
-/// UTC, with milliseconds.
-fn clock(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
-}
-
-/// EX-17: at most three decimals.
-fn millis(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1_000_000.0).round() / 1_000.0
-}
-
 // === impl Stamped ===
 
 impl Stamped {
@@ -480,52 +320,6 @@ impl Stamped {
     /// Its JSON in a schema.
     pub fn json(&self, schema: Schema) -> Option<String> {
         self.record.json(self.time, schema)
-    }
-}
-
-// === impl InitBody ===
-
-impl<'a> InitBody<'a> {
-    fn of(phase: InitPhase, status: Option<&'a Status>, duration: Option<Duration>) -> Self {
-        let metrics = duration.map(|duration| DurationMs { duration_ms: millis(duration) });
-        let phase = phase.word();
-        Self { initialization_type: ON_DEMAND, phase, outcome: status.map(Outcome::of), metrics }
-    }
-}
-
-// === impl SpanBody ===
-
-impl SpanBody {
-    fn of(span: &Span) -> Self {
-        Self { name: span.name, start: clock(span.start), duration_ms: millis(span.duration) }
-    }
-}
-
-// === impl ReportMetrics ===
-
-impl ReportMetrics {
-    fn of(report: &Report) -> Self {
-        let Report { duration, init, memory_size, max_memory, .. } = report;
-        Self {
-            duration_ms: millis(*duration),
-            billed_duration_ms: u64::try_from(billed(*duration, *init)).unwrap_or(u64::MAX),
-            memory_size: *memory_size,
-            max_memory: *max_memory,
-            init_duration_ms: init.map(millis),
-        }
-    }
-}
-
-// === impl Outcome ===
-
-impl<'a> Outcome<'a> {
-    fn of(status: &'a Status) -> Self {
-        match status {
-            Status::Success => Self { status: "success", error_type: None },
-            Status::Timeout => Self { status: "timeout", error_type: None },
-            Status::Error(error_type) => Self { status: "error", error_type: Some(error_type) },
-            Status::Failure(error_type) => Self { status: "failure", error_type: Some(error_type) },
-        }
     }
 }
 
