@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Rows: a bare proxy (client → proxy → server over loopback), the bare exchanges of an invoke (the caller's, `next` and
-//! `response`, with four workers and nothing else), the shim with a Rust and a Python function,
+//! `response`, with four workers and nothing else), the shim with a Rust, a Go and a Python function,
 //! `cargo lambda watch` with the same functions where it is found, and each peer with the same bootstraps: a NAME that
 //! begins with `rie` is run as AWS's emulator, any other as aws-custom-runtime. Then a stream of 100 MB, and starts until the
 //! first answer. Nothing is asserted: only ratios within one run mean anything. Everything is on loopback and ends with the
@@ -64,7 +64,7 @@ fn main() {
     );
     print_rows("bare proxy", &reference, &reference);
     run(targets::bare_exchanges(), &plan, &reference);
-    for function in [Function::Rust, Function::Python] {
+    for function in [Function::Rust, Function::Go, Function::Python] {
         run(targets::shim(function), &plan, &reference);
         for (name, path) in &plan.peers {
             run(targets::peer(name, path, function), &plan, &reference);

@@ -22,6 +22,8 @@ pub(crate) enum Function {
     Rust,
     /// `examples/stream.rs`.
     RustStream,
+    /// Echo on AWS's Go client.
+    Go,
     /// Echo on AWS's Python client.
     Python,
 }
@@ -40,6 +42,22 @@ pub(crate) struct Target {
 const WORKERS: usize = 4;
 
 const INVOKE: &str = "/2015-03-31/functions";
+
+const GO_CLIENT: &str = "v1.55.1";
+
+const GO_ECHO: &str = r#"package main
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/aws/aws-lambda-go/lambda"
+)
+
+func main() {
+	lambda.Start(func(_ context.Context, event json.RawMessage) (json.RawMessage, error) { return event, nil })
+}
+"#;
 
 // === impl Target ===
 
@@ -222,7 +240,7 @@ pub(crate) fn cargo_lambda(program: &str, function: Function) -> Option<Target> 
     for _ in 0..WORKERS {
         let mut command = Command::new(folder.path().join("bootstrap"));
         function.environment(&mut command);
-        // Rust's client takes a URL, the C++ one inside Python's adds the scheme itself.
+        // Rust's client takes a URL, Go's and the C++ one inside Python's add the scheme themselves.
         let scheme = if matches!(function, Function::Rust) { "http://" } else { "" };
         command
             .current_dir(folder.path())
@@ -263,6 +281,7 @@ impl Function {
         match self {
             Self::Rust => "Rust echo",
             Self::RustStream => "Rust stream",
+            Self::Go => "Go echo",
             Self::Python => "Python echo",
         }
     }
@@ -271,6 +290,7 @@ impl Function {
         match self {
             Self::Rust => example("echo"),
             Self::RustStream => example("stream"),
+            Self::Go => go_echo().join("bootstrap"),
             Self::Python => python_client().join("bootstrap"),
         }
     }
@@ -288,6 +308,16 @@ fn example(name: &str) -> PathBuf {
     tools::run(Command::new(env!("CARGO")).args(args));
     let here = std::env::current_exe().unwrap();
     here.parent().and_then(Path::parent).unwrap().join("examples").join(name)
+}
+
+fn go_echo() -> PathBuf {
+    tools::cached(&format!("go-echo-{GO_CLIENT}"), |folder| {
+        fs::write(folder.join("main.go"), GO_ECHO).unwrap();
+        let module = format!("module echo\n\ngo 1.21\n\nrequire github.com/aws/aws-lambda-go {GO_CLIENT}\n");
+        fs::write(folder.join("go.mod"), module).unwrap();
+        tools::run(Command::new("go").args(["mod", "tidy"]).current_dir(folder));
+        tools::run(Command::new("go").args(["build", "-o", "bootstrap", "."]).current_dir(folder));
+    })
 }
 
 fn python_client() -> PathBuf {
