@@ -33,7 +33,7 @@ use crate::{
     source::Archive,
     target::{Target, published},
     upload::PodLost,
-    wait::{Look, until},
+    wait::{Look, TimedOut, until},
 };
 
 /// Tekton's reason for a step whose image cannot be had.
@@ -118,7 +118,8 @@ async fn follow(
     };
 
     let step = session.printer.step(format!("Building {} with runtime {}", plan.service, plan.runtime));
-    let ended = until(runs, &name, plan.timeout, "the build", |run| {
+    let what = format!("the build {name}");
+    let ended = until(runs, &name, plan.timeout, &what, |run| {
         let Some(run) = run else { bail!("the TaskRun was deleted") };
         let status = run.status.unwrap_or_default();
         step.state(&running_text(&status));
@@ -127,7 +128,7 @@ async fn follow(
             Verdict::Ready | Verdict::Failed { .. } => Ok(Look::Done(status)),
         }
     });
-    let status = shown.while_running(&pod, &plan.step_containers(), ended).await?;
+    let status = in_time(shown.while_running(&pod, &plan.step_containers(), ended).await)?;
     match failure(&status) {
         None => {
             step.done();
@@ -149,6 +150,16 @@ fn hinted<T>(failure: &str, error: anyhow::Error) -> Result<T> {
         "the target must be able to pull a build's images; name others with --build-argument BUILDER_IMAGE=…, BUILD_IMAGE=… or \
          BASE_IMAGE=…, for all builds in ConfigMap kube-public/tm-config, or start the engine with --docker-base-image",
     )
+}
+
+/// Adds what to do about a build that is too slow.
+fn in_time<T>(result: Result<T>) -> Result<T> {
+    match result {
+        Err(error) if error.is::<TimedOut>() => {
+            Err(error).hint("--debug shows the build's log while it runs; --build-timeout gives it more time")
+        }
+        result => result,
+    }
 }
 
 fn failure(status: &TaskRunStatus) -> Option<String> {

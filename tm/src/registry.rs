@@ -16,7 +16,7 @@ use tm_resources::{labels, target::REGISTRY_HOST};
 
 use crate::{
     cli::Global,
-    error::HintExt,
+    error::{HintExt, UsageError},
     target::{Target, published},
 };
 
@@ -85,6 +85,24 @@ pub(crate) async fn place(global: &Global, target: &Target) -> Result<Place> {
         owner: None,
         secret: None,
     })
+}
+
+// === impl Destination ===
+
+impl Destination {
+    /// The image that the user names, `[HOST/]PATH[:TAG]`, pushed to and referred to by the same name.
+    ///
+    /// # Errors
+    /// When it is no image name, or one with a digest, which nobody knows before the build.
+    pub(crate) fn renamed(self, image: &str) -> Result<Self> {
+        let parsed =
+            image.parse::<Reference>().with_context(|| format!("IMAGE `{image}` is no image name"))?;
+        if parsed.digest().is_some() {
+            return Err(UsageError(format!("IMAGE `{image}` must not have a digest")).into());
+        }
+        let tag = parsed.tag().unwrap_or("latest");
+        checked(&parsed.name(), &parsed.name(), tag, self.secret)
+    }
 }
 
 // === impl Place ===
@@ -181,6 +199,20 @@ mod tests {
         assert_eq!(user_of(&json!({})), None);
         assert_eq!(bare("https://index.docker.io/v1/"), "index.docker.io");
         assert_eq!(bare("127.0.0.1:5000"), "127.0.0.1:5000");
+    }
+
+    #[test]
+    fn images_of_the_users_own() {
+        let destination =
+            checked("127.0.0.1:1/ns/a", "tm.local/ns/a", "t", Some("s".into())).expect("it is sound");
+        let renamed = |image| destination.clone().renamed(image);
+        let theirs = renamed("r.example.com:5000/team/a:1").expect("it is an image");
+        assert_eq!(theirs.push, "r.example.com:5000/team/a:1");
+        assert_eq!(theirs.reference, "r.example.com:5000/team/a");
+        assert_eq!(theirs.secret.as_deref(), Some("s"));
+        assert_eq!(renamed("r.example.com/a").expect("it is an image").push, "r.example.com/a:latest");
+        let digest = format!("r.example.com/a@sha256:{}", "0".repeat(64));
+        assert!(renamed(&digest).is_err() && renamed("A b").is_err());
     }
 
     #[test]

@@ -2,11 +2,11 @@
 //!
 //! The receiver knows length and digest beforehand and says by its exit code whether everything arrived, so a broken
 //! connection is simply tried again. The upload races a timer for progress and a watch of the pod: a pod that is deleted
-//! meanwhile does not close the connection by itself.
+//! meanwhile does not close the connection by itself. Its length has no limit as long as it moves.
 
-use std::time::Duration;
+use std::{io, pin::pin, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use futures::StreamExt;
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Status};
 use kube::{
@@ -15,8 +15,8 @@ use kube::{
     runtime::{WatchStreamExt, watcher::watch_object},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::{sleep, timeout},
 };
 
 use crate::{
@@ -25,9 +25,17 @@ use crate::{
 };
 
 /// Tries of an upload whose outcome is unknown.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: u32 = 6;
+/// Pause before the second try, doubled each time: an API server that restarts is away for some seconds.
+const PAUSE: Duration = Duration::from_millis(500);
 /// Longest time without any progress.
 const STALL: Duration = Duration::from_secs(60);
+/// How long the receiver has to look at what it got, from the last byte on.
+const RESULT: Duration = Duration::from_secs(120);
+/// How long the result, or the rest of the output, may still take on a connection that has no more to say.
+const REST: Duration = Duration::from_secs(2);
+/// The reason of the result of a program that ended with another code than 0 (client-go's remotecommand).
+const EXIT_CODE: &str = "NonZeroExitCode";
 /// Bytes written at a time.
 const CHUNK: usize = 256 << 10;
 /// What is kept of the receiver's output.
@@ -57,6 +65,8 @@ enum Outcome {
     Done,
     /// The connection ended without a word about the result.
     Unknown(String),
+    /// The API server did not let us into the container.
+    Refused(Box<kube::core::Status>),
 }
 
 /// Uploads, trying again what broke.
@@ -71,27 +81,48 @@ pub(crate) async fn upload(
 ) -> Result<()> {
     let pod = pods.get_metadata(&receiver.pod).await.context("the build pod cannot be found")?;
     let uid = pod.metadata.uid.unwrap_or_default();
+    let work = attempts(pods, receiver, archive, printer);
+    tokio::select! {
+        biased;
+        why = lost(pods, receiver, &uid) => Err(PodLost { pod: receiver.pod.clone(), why }.into()),
+        ended = work => ended,
+    }
+}
+
+async fn attempts(pods: &Api<Pod>, receiver: &Receiver, archive: &Archive, printer: &Printer) -> Result<()> {
     let mut last = String::new();
-    for attempt in 1..=ATTEMPTS {
+    for attempt in 0..ATTEMPTS {
+        if attempt > 0 {
+            sleep(PAUSE * 2_u32.pow(attempt - 1)).await;
+            if arrived(pods, receiver).await {
+                return Ok(());
+            }
+        }
         let step = printer.transfer(format!("Uploading the source to {}", receiver.pod), archive.length);
-        let ended = tokio::select! {
-            biased;
-            why = lost(pods, receiver, &uid) => return Err(PodLost { pod: receiver.pod.clone(), why }.into()),
-            ended = once(pods, receiver, archive, &step) => ended?,
-        };
-        match ended {
+        match once(pods, receiver, archive, &step).await? {
             Outcome::Done => {
                 step.done();
                 return Ok(());
             }
-            Outcome::Unknown(why) => {
-                drop(step);
-                printer.debug(&format!("upload {attempt} of {ATTEMPTS} broke off: {why}"));
-                last = why;
+            Outcome::Refused(status) if attempt == 0 && status.code < 500 => {
+                return Err(anyhow!(kube::Error::Api(status)).context("the target refused the upload"));
             }
+            Outcome::Refused(status) => last = status.message,
+            Outcome::Unknown(why) => last = why,
         }
+        drop(step);
+        printer.debug(&format!("upload {} of {ATTEMPTS} broke off: {last}", attempt + 1));
     }
     bail!("the upload broke off {ATTEMPTS} times: {last}")
+}
+
+/// Whether the receiver has got everything: an earlier try may have arrived, whose result was lost. Nobody can be let into its
+/// container then.
+async fn arrived(pods: &Api<Pod>, receiver: &Receiver) -> bool {
+    let Ok(Some(pod)) = pods.get_opt(&receiver.pod).await else { return false };
+    let statuses = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
+    let status = statuses.into_iter().find(|status| status.name == receiver.container);
+    status.and_then(|status| status.state?.terminated).is_some_and(|end| end.exit_code == 0)
 }
 
 /// Resolves with a reason when the pod of that UID cannot take the upload any more.
@@ -129,50 +160,79 @@ async fn once(pods: &Api<Pod>, receiver: &Receiver, archive: &Archive, step: &St
         .max_stdin_buf_size(1 << 20);
     let mut process = match pods.exec(&receiver.pod, command, &params).await {
         Ok(process) => process,
-        Err(error @ kube::Error::Api(_)) => {
-            return Err(anyhow::Error::new(error).context("the target refused the upload"));
-        }
+        Err(kube::Error::Api(status)) => return Ok(Outcome::Refused(status)),
         Err(error) => return Ok(Outcome::Unknown(error.to_string())),
     };
-    let mut stdin = process.stdin().context("the upload has no input")?;
+    let stdin = process.stdin().context("the upload has no input")?;
     let stdout = process.stdout().context("the upload has no output")?;
     let stderr = process.stderr().context("the upload has no error output")?;
     let status = process.take_status().context("the upload has no status")?;
-    let send = async {
-        let mut source = archive.reader()?;
-        let mut chunk = vec![0; CHUNK];
-        let mut sent = 0;
-        loop {
-            let count = source.read(&mut chunk).await?;
-            if count == 0 {
-                break;
+    let (mut ignored, mut said) = (Vec::new(), Vec::new());
+    let answer = {
+        let mut reading = pin!(async { tokio::join!(read(stdout, &mut ignored), read(stderr, &mut said)) });
+        let mut talk = pin!(talk(send(stdin, archive, step), status));
+        let mut open = true;
+        let answer = loop {
+            tokio::select! {
+                answer = &mut talk => break answer,
+                _ = &mut reading, if open => open = false,
             }
-            let written = timeout(STALL, stdin.write_all(&chunk[..count])).await;
-            written.map_err(|_| std::io::Error::other("nothing moved for a minute"))??;
-            sent += count as u64;
-            step.position(sent);
+        };
+        if open {
+            // A connection that broke never ends its output.
+            let _ = timeout(REST, reading).await;
         }
-        // Dropping the writer is no end of file: without this the receiver would wait for ever.
-        stdin.shutdown().await
+        answer
     };
-    let (sent, _, said, status) = tokio::join!(send, read(stdout), read(stderr), timeout(STALL * 2, status));
     process.abort();
-    match status {
-        Ok(Some(status)) => judge(&status, &said),
-        Ok(None) => {
-            Ok(Outcome::Unknown(sent.err().map_or_else(|| "no result came back".into(), |e| e.to_string())))
-        }
-        Err(_) => Ok(Outcome::Unknown("no result came back in time".into())),
+    match answer {
+        Ok(status) => judge(&status, String::from_utf8_lossy(&said).trim()),
+        Err(why) => Ok(Outcome::Unknown(why)),
     }
 }
 
-async fn read(from: impl tokio::io::AsyncRead + Unpin) -> String {
-    let mut bytes = Vec::new();
+/// Sends everything and waits for the result, which may come before, when the receiver refuses. An error says why there is
+/// none.
+async fn talk(
+    send: impl Future<Output = io::Result<()>>,
+    status: impl Future<Output = Option<Status>>,
+) -> Result<Status, String> {
+    let mut status = pin!(status);
+    let sent = tokio::select! {
+        biased;
+        status = &mut status => return status.ok_or_else(|| "the connection broke".into()),
+        sent = send => sent,
+    };
+    // Where it could not be sent, a refusal may be on its way.
+    let limit = if sent.is_ok() { RESULT } else { REST };
+    let came = timeout(limit, status).await;
+    let why = || sent.err().map_or_else(|| "no result came back".into(), |error| error.to_string());
+    came.ok().flatten().ok_or_else(why)
+}
+
+async fn send(mut stdin: impl AsyncWrite + Unpin, archive: &Archive, step: &Step) -> io::Result<()> {
+    let mut source = archive.reader()?;
+    let mut chunk = vec![0; CHUNK];
+    let mut sent = 0;
+    loop {
+        let count = source.read(&mut chunk).await?;
+        if count == 0 {
+            break;
+        }
+        let written = timeout(STALL, stdin.write_all(&chunk[..count])).await;
+        written.map_err(|_| io::Error::other("nothing moved for a minute"))??;
+        sent += count as u64;
+        step.position(sent);
+    }
+    // Dropping the writer is no end of file: without this the receiver would wait for ever.
+    stdin.shutdown().await
+}
+
+async fn read(from: impl AsyncRead + Unpin, into: &mut Vec<u8>) {
     let mut limited = from.take(OUTPUT_LIMIT);
-    let _ = limited.read_to_end(&mut bytes).await;
+    let _ = limited.read_to_end(into).await;
     // What is beyond the limit must be read all the same, or the receiver would block.
     let _ = tokio::io::copy(&mut limited.into_inner(), &mut tokio::io::sink()).await;
-    String::from_utf8_lossy(&bytes).trim().to_owned()
 }
 
 fn judge(status: &Status, said: &str) -> Result<Outcome> {
@@ -180,6 +240,69 @@ fn judge(status: &Status, said: &str) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     let message = status.message.clone().unwrap_or_default();
+    // Where the node could not be asked, or has no such container any more, the API server says so in the place of a result.
+    if status.reason.as_deref() != Some(EXIT_CODE) {
+        return Ok(Outcome::Unknown(message));
+    }
     let why = if said.is_empty() { message } else { said.to_owned() };
-    Err(anyhow::anyhow!(why).context("the build pod refused the source"))
+    Err(anyhow!(why).context("the build pod refused the source"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn success() -> Status {
+        Status { status: Some("Success".into()), ..Status::default() }
+    }
+
+    async fn after<T>(seconds: u64, value: T) -> T {
+        sleep(Duration::from_secs(seconds)).await;
+        value
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_takes_the_time_it_takes() {
+        let ended = talk(after(3600, Ok(())), after(3601, Some(success()))).await;
+        assert_eq!(ended, Ok(success()));
+    }
+
+    #[test]
+    fn only_the_receivers_own_words_are_final() {
+        let failed = |reason: &str, message: &str| Status {
+            status: Some("Failure".into()),
+            reason: Some(reason.into()),
+            message: Some(message.into()),
+            ..Status::default()
+        };
+        let gone = "unable to upgrade connection: container not found (\"step-sources-receiver\")";
+        assert!(
+            matches!(judge(&failed("InternalError", gone), ""), Ok(Outcome::Unknown(why)) if why == gone)
+        );
+        let error = judge(&failed(EXIT_CODE, "command terminated with exit code 5"), "not a tar").err();
+        assert_eq!(
+            format!("{:#}", error.expect("it is final")),
+            "the build pod refused the source: not a tar"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_result_ends_it_at_any_time() {
+        assert_eq!(talk(pending(), after(1, Some(success()))).await, Ok(success()), "a refusal");
+        assert_eq!(talk(pending(), after(1, None)).await, Err("the connection broke".into()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_result_that_does_not_come_is_waited_for_with_a_limit() {
+        let start = Instant::now();
+        assert_eq!(talk(ready(Ok(())), pending()).await, Err("no result came back".into()));
+        assert_eq!(start.elapsed(), RESULT);
+        let failed = Err(io::Error::other("nothing moved for a minute"));
+        assert_eq!(talk(ready(failed), pending()).await, Err("nothing moved for a minute".into()));
+        assert_eq!(start.elapsed(), RESULT + REST);
+    }
 }

@@ -16,10 +16,19 @@ pub(crate) enum Look<T> {
     Waiting(String),
 }
 
+/// The time was up.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} took longer than {}: {}", human(*limit), if last.is_empty() { "nothing is known of it" } else { last })]
+pub(crate) struct TimedOut {
+    what: String,
+    limit: Duration,
+    last: String,
+}
+
 /// Follows `name` until `look` is done. Failed watches are repeated; `None` means that the object is not there.
 ///
 /// # Errors
-/// When the time is up, with the last thing that was waited for, or when `look` fails.
+/// [`TimedOut`], with the last thing that was waited for, or when `look` fails.
 pub(crate) async fn until<K, T>(
     api: Api<K>,
     name: &str,
@@ -35,7 +44,7 @@ where
     let mut objects = watch_object(api, name).default_backoff().boxed();
     loop {
         let Ok(next) = timeout_at(deadline, objects.next()).await else {
-            bail!("{what} took longer than {}: {last}", human(limit));
+            return Err(TimedOut { what: what.into(), limit, last }.into());
         };
         match next {
             Some(Ok(object)) => match look(object)? {

@@ -89,7 +89,7 @@ impl Read for Input {
 mod tests {
     use super::*;
 
-    const IDLE: Duration = Duration::from_millis(50);
+    const IDLE: Duration = Duration::from_secs(60);
 
     #[test]
     fn reads_so_many_and_no_more() {
@@ -108,7 +108,8 @@ mod tests {
     #[test]
     fn standing_still_is_an_error() {
         let (reader, _writer) = io::pipe().unwrap();
-        let error = io::copy(&mut Input::new(reader, 5, IDLE), &mut io::sink()).unwrap_err();
+        let error =
+            io::copy(&mut Input::new(reader, 5, Duration::from_millis(50)), &mut io::sink()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -165,9 +165,24 @@ fn waiting_ends_at_the_deadline_and_on_sigterm() {
     let mut child = receive(dir.path(), "60s").stderr(Stdio::null()).spawn().unwrap();
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
     // Until it listens for the signal, the signal ends it in its own way.
-    std::thread::sleep(Duration::from_millis(500));
+    wait_for_handler(child.id(), nix::sys::signal::Signal::SIGTERM);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+/// Waits until a process handles a signal.
+fn wait_for_handler(pid: u32, signal: nix::sys::signal::Signal) {
+    let bit = 1u64 << (signal as i32 - 1);
+    let mut caught = String::new();
+    for _ in 0..6000 {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim().to_owned();
+        if u64::from_str_radix(&caught, 16).unwrap() & bit != 0 {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("no handler for {signal} in a minute: SigCgt is {caught}");
 }
 
 #[test]

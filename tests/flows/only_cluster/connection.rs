@@ -16,10 +16,14 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
     sync::watch,
+    time::Instant,
 };
 
-use super::{ended, failed_with, kubeconfig, until, write_config};
-use crate::{support::shell_function, target};
+use super::{LIMIT, ended, failed_with, kubeconfig, until, write_config};
+use crate::{
+    support::{get, shell_function},
+    target,
+};
 
 /// How long the API server is away.
 const OUTAGE: Duration = Duration::from_secs(5);
@@ -74,6 +78,125 @@ async fn an_api_server_that_restarts_in_the_middle() -> Result<()> {
         let ran = ended(tm).await?;
         ensure!(ran.code == 0, "cut at `{marker}`: {ran:?}");
         ensure!(machine.call("hello", "{}").await?.body == "1");
+    }
+    Ok(())
+}
+
+/// What becomes of an upload.
+#[derive(Clone, Copy, Debug)]
+enum Trouble {
+    /// Its connection ends in the middle.
+    Cut,
+    /// No answer comes through any more, and its connection ends when the sender is dropped.
+    Deaf,
+}
+
+/// Bytes to the server after which a connection is an upload.
+const UPLOAD: usize = 2 << 20;
+
+/// A way to `to` with trouble for the first upload, and what ends it.
+async fn troubled(to: String, trouble: Trouble) -> Result<(SocketAddr, watch::Sender<bool>)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let (end, ended) = watch::channel(false);
+    let first = Arc::new(AtomicUsize::new(0));
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let Ok(server) = TcpStream::connect(&to).await else { return };
+            tokio::spawn(pass(client, server, trouble, first.clone(), ended.clone()));
+        }
+    });
+    Ok((address, end))
+}
+
+/// Passes bytes on, until they are an upload's.
+async fn pass(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    trouble: Trouble,
+    first: Arc<AtomicUsize>,
+    mut ended: watch::Receiver<bool>,
+) -> Result<()> {
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    let (mut sent, mut deaf) = (0, false);
+    let (mut request, mut answer) = (vec![0; 16 << 10], vec![0; 16 << 10]);
+    loop {
+        tokio::select! {
+            count = from_client.read(&mut request) => match count? {
+                0 => return Ok(to_server.shutdown().await?),
+                count => {
+                    to_server.write_all(&request[..count]).await?;
+                    let before = sent;
+                    sent += count;
+                    let is_first =
+                        before < UPLOAD && sent >= UPLOAD && first.fetch_add(1, Ordering::Relaxed) == 0;
+                    match trouble {
+                        Trouble::Cut if is_first => return Ok(()),
+                        Trouble::Cut => {}
+                        Trouble::Deaf => deaf |= is_first,
+                    }
+                }
+            },
+            count = from_server.read(&mut answer) => match count? {
+                0 => return Ok(to_client.shutdown().await?),
+                _ if deaf => {}
+                count => to_client.write_all(&answer[..count]).await?,
+            },
+            () = async { drop(ended.wait_for(|ended| *ended).await) }, if deaf => return Ok(()),
+        }
+    }
+}
+
+/// A source that is an upload by its size: half of it is nothing that could be packed.
+fn large_function(machine: &Machine) -> Result<String> {
+    let folder = shell_function(machine, "large", "wc -c < $LAMBDA_TASK_ROOT/ballast");
+    let mut state = 1_u64;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    fs_err::write(folder.join("ballast"), (0..2 * UPLOAD).map(|_| random()).collect::<Vec<u8>>())?;
+    Ok(folder.display().to_string())
+}
+
+/// Whether the receiving step of the only build has ended.
+async fn received(machine: &Machine) -> Result<bool> {
+    let runs = get(machine, "taskrun").await?;
+    let steps = runs["items"][0]["status"]["steps"].as_array().cloned().unwrap_or_default();
+    let receiver = steps.iter().find(|step| step["name"] == "sources-receiver");
+    Ok(receiver.is_some_and(|step| step["terminated"]["exitCode"] == 0))
+}
+
+/// A broken upload is begun again; one that arrived, of which nobody heard, is not.
+#[tokio::test]
+async fn uploads_that_break() -> Result<()> {
+    for trouble in [Trouble::Cut, Trouble::Deaf] {
+        let machine = target().await;
+        let (address, end) = troubled(server(&machine).await?, trouble).await?;
+        let mut config = kubeconfig(&machine).await?;
+        config["clusters"][0]["cluster"]["server"] = json!(format!("https://{address}"));
+        let config = write_config(&machine, "troubled.json", &config)?;
+        let folder = large_function(&machine)?;
+        let args = ["--config", &config, "--debug", "deploy", "service", "large", "-f", &folder, "--wait"];
+        let tm = machine.spawn(args)?;
+        if matches!(trouble, Trouble::Deaf) {
+            let deadline = Instant::now() + LIMIT;
+            while !received(&machine).await? {
+                ensure!(
+                    Instant::now() < deadline,
+                    "the source was not received: {}",
+                    get(&machine, "taskrun").await?
+                );
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            end.send_replace(true);
+        }
+        let ran = ended(tm).await?;
+        ensure!(ran.code == 0, "{trouble:?}: {ran:?}");
+        ensure!(ran.stderr.contains("broke off"), "{trouble:?}: nothing broke: {ran:?}");
+        let size = (2 * UPLOAD).to_string();
+        ensure!(machine.call("large", "{}").await?.body.trim() == size, "{trouble:?}");
     }
     Ok(())
 }

@@ -1,11 +1,11 @@
 //! The source into the build pod: waiting for the receiving step, and the upload.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt};
 use tm_resources::tekton::{TaskRun, TaskRunStatus};
 
-use super::{Plan, RECEIVER, failure, waiting_text};
+use super::{Plan, RECEIVER, failure, in_time, waiting_text};
 use crate::{
     commands::Session,
     source::Archive,
@@ -56,8 +56,10 @@ pub(super) async fn send(
 async fn receiving(session: &Session, target: &Target, plan: &Plan, name: &str) -> Result<Sent> {
     let runs: Api<TaskRun> = Api::namespaced(target.client.clone(), &target.namespace);
     let step = session.printer.step(format!("Waiting for taskrun \"{name}\" ready state"));
-    until(runs, name, plan.timeout, "the build pod's start", |run| {
-        let status = run.and_then(|run| run.status).unwrap_or_default();
+    let what = format!("the start of the build pod of {name}");
+    let running = until(runs, name, plan.timeout, &what, |run| {
+        let Some(run) = run else { bail!("the TaskRun was deleted") };
+        let status = run.status.unwrap_or_default();
         if let Some(why) = failure(&status) {
             return Ok(Look::Done(Sent::Failed(Box::new(Failed { why, status }))));
         }
@@ -67,8 +69,8 @@ async fn receiving(session: &Session, target: &Target, plan: &Plan, name: &str) 
         let waiting = waiting_text(&status);
         step.state(&waiting);
         Ok(Look::Waiting(waiting))
-    })
-    .await
+    });
+    in_time(running.await)
 }
 
 /// The pod whose receiving step takes the source now. On a cluster all containers start at once, and a step's program waits

@@ -18,6 +18,8 @@ use crate::{registry::Destination, runtime::Runtime, settings::ServiceSettings};
 
 /// Name of the receiving step (the first tm's).
 pub(crate) const RECEIVER: &str = "sources-receiver";
+/// Parameter with the image that is pushed.
+const IMAGE: &str = "IMAGE";
 /// Parameter with the image of the receiving step.
 const BUILDER_IMAGE: &str = "BUILDER_IMAGE";
 /// Its value when neither Task nor target names one.
@@ -68,13 +70,17 @@ impl Plan {
         insecure: bool,
     ) -> Result<Self> {
         let Runtime { name, task: Task { spec: mut task, .. } } = runtime;
+        let destination = match settings.build_arguments.get(IMAGE) {
+            Some(image) => destination.renamed(image)?,
+            None => destination,
+        };
         let (folder, state) = folders(&mut task);
         if !task.params.iter().any(|param| param.name == BUILDER_IMAGE) {
             let default = Some(DEFAULT_BUILDER.into());
             task.params.push(ParamSpec { name: BUILDER_IMAGE.into(), default, ..ParamSpec::default() });
         }
         let mut given = settings.build_arguments.clone();
-        given.entry("IMAGE".into()).or_insert_with(|| destination.push.clone());
+        given.entry(IMAGE.into()).or_insert_with(|| destination.push.clone());
         let params = params(&task, &name, &given, config);
         task.steps.insert(0, receiver(&folder, &state, settings.build_timeout));
         if destination.secret.is_some() {

@@ -215,8 +215,9 @@ async fn stop(
     message: &str,
     context: &Context,
 ) -> Result<Action, ReconcileError> {
-    if let Some(pod) = &status.pod_name {
-        delete(run, pod, context).await?;
+    if let Some(pod) = pod_of(run, &status, context).await? {
+        delete(run, &pod.name_any(), context).await?;
+        status.pod_name = Some(pod.name_any());
     }
     // Clients find the name there even when there was no pod.
     let pod = status.pod_name.get_or_insert_default().clone();

@@ -215,6 +215,9 @@ impl ImageStore {
             return Ok(Some(dest));
         }
         let _one = self.pulling.lock().await;
+        if dest.is_dir() {
+            return Ok(Some(dest));
+        }
         let layers = manifest.layers.clone();
         let blobs = match origin {
             Origin::Own => None,

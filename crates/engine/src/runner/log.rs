@@ -27,7 +27,7 @@ pub const FILE_LIMIT: u64 = 8 << 20;
 /// Longest line; a longer one is cut into parts (CRI's `P` mark).
 const LINE_LIMIT: usize = 16 << 10;
 
-/// Lines that wait for a follower; one that is slower loses none, it is made to wait on the file instead.
+/// Bytes read at a time. A follower that is slow loses nothing of the file it reads and of the one before the current.
 const READ_CHUNK: usize = 64 << 10;
 
 /// A container's log.
@@ -126,11 +126,16 @@ impl ContainerLog {
     fn write(&self, slot: &mut Option<Open>, block: &[u8]) -> std::io::Result<()> {
         if slot.as_ref().is_some_and(|open| open.length >= self.limit) {
             *slot = None;
-            fs::rename(&self.path, aside(&self.path))?;
+            let mut renamed = Ok(());
+            // Within, so that nobody who looks at the progress opens the other file.
             self.progress.send_modify(|progress| {
-                progress.rotations += 1;
-                progress.length = 0;
+                renamed = fs::rename(&self.path, aside(&self.path));
+                if renamed.is_ok() {
+                    progress.rotations += 1;
+                    progress.length = 0;
+                }
             });
+            renamed?;
         }
         if slot.is_none() {
             let file = fs::OpenOptions::new().create(true).append(true).open(&self.path)?;
@@ -198,13 +203,17 @@ fn stream_of(
     options: LogOptions,
     receiver: Option<watch::Receiver<Progress>>,
 ) -> BoxStream<'static, std::io::Result<Bytes>> {
-    let rotations = receiver.as_ref().map_or(0, |receiver| receiver.borrow().rotations);
-    let (lines, offset) = snapshot(&path, &options);
+    let (rotations, (lines, offset)) = {
+        // Held, so that the file is not put aside meanwhile.
+        let progress = receiver.as_ref().map(watch::Receiver::borrow);
+        (progress.as_ref().map_or(0, |progress| progress.rotations), snapshot(&path, &options))
+    };
     let head = futures::stream::iter(lines.into_iter().map(Ok));
     let limit = options.limit_bytes;
     let all = match receiver {
         Some(receiver) if options.follow => {
-            let follower = Follower { path, offset, rotations, receiver, options, partial: Vec::new() };
+            let (file, partial) = (None, Vec::new());
+            let follower = Follower { path, file, offset, rotations, receiver, options, partial };
             head.chain(follower.into_stream()).boxed()
         }
         _ => head.boxed(),
@@ -234,10 +243,13 @@ fn limited(
     .boxed()
 }
 
-/// Reads on where the snapshot ended.
+/// Reads on where the snapshot ended. It keeps its file open: one that is put aside is read to its end first.
 struct Follower {
     path: PathBuf,
+    /// The file that is read; opened, and gone to `offset`, with the first read.
+    file: Option<fs::File>,
     offset: u64,
+    /// How often the log had been put aside when this file was the current one.
     rotations: u64,
     receiver: watch::Receiver<Progress>,
     options: LogOptions,
@@ -260,19 +272,17 @@ impl Follower {
     async fn next(&mut self) -> std::io::Result<Option<Bytes>> {
         loop {
             let progress = *self.receiver.borrow_and_update();
-            if progress.rotations != self.rotations {
-                // What was not read of the file that was put aside comes first.
-                let rest = self.read_from(&aside(&self.path))?;
-                self.rotations = progress.rotations;
-                self.offset = 0;
-                if !rest.is_empty() {
-                    return Ok(Some(rest));
-                }
-                continue;
-            }
-            let lines = self.read_from(&self.path.clone())?;
+            self.open()?;
+            let (read, lines) = self.read()?;
             if !lines.is_empty() {
                 return Ok(Some(lines));
+            }
+            if read {
+                continue;
+            }
+            if progress.rotations != self.rotations {
+                self.turn(progress.rotations);
+                continue;
             }
             if progress.closed || self.receiver.changed().await.is_err() {
                 return Ok(None);
@@ -280,26 +290,49 @@ impl Follower {
         }
     }
 
-    fn read_from(&mut self, path: &Path) -> std::io::Result<Bytes> {
-        use std::io::{Read, Seek, SeekFrom};
+    /// Opens the file that it is the turn of, unless it is open. There may be none yet.
+    fn open(&mut self) -> std::io::Result<()> {
+        use std::io::{Seek, SeekFrom};
+        if self.file.is_some() {
+            return Ok(());
+        }
+        // Held, so that the file is not put aside meanwhile.
+        let progress = self.receiver.borrow();
+        let behind = progress.rotations != self.rotations;
+        let path = if behind { aside(&self.path) } else { self.path.clone() };
         let mut file = match fs::File::open(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Bytes::new()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             opened => opened?,
         };
         file.seek(SeekFrom::Start(self.offset))?;
-        let mut chunk = Vec::new();
-        file.take(4 * READ_CHUNK as u64).read_to_end(&mut chunk)?;
-        self.offset += chunk.len() as u64;
-        self.partial.extend_from_slice(&chunk);
-        let mut out = Vec::with_capacity(self.partial.len());
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Goes on with the file after the one that was read to its end; with the oldest there is, where that is gone too.
+    fn turn(&mut self, rotations: u64) {
+        self.rotations = (self.rotations + 1).max(rotations - 1);
+        self.file = None;
+        self.offset = 0;
+        self.partial.clear();
+    }
+
+    /// Whether there was more in the file, and the whole lines of it.
+    fn read(&mut self) -> std::io::Result<(bool, Bytes)> {
+        use std::io::Read;
+        let Some(file) = &mut self.file else { return Ok((false, Bytes::new())) };
+        let before = self.partial.len();
+        file.take(4 * READ_CHUNK as u64).read_to_end(&mut self.partial)?;
         let end = self.partial.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let mut out = Vec::with_capacity(end);
         for line in self.partial[..end].split_inclusive(|byte| *byte == b'\n') {
             if let Some(text) = show(line, &self.options) {
                 out.extend_from_slice(&text);
             }
         }
+        let read = self.partial.len() > before;
         self.partial.drain(..end);
-        Ok(out.into())
+        Ok((read, out.into()))
     }
 }
 
@@ -423,5 +456,30 @@ mod tests {
         let wanted: String = (0..200).map(|number| format!("{number}\n")).collect();
         assert_eq!(String::from_utf8(seen).expect("text"), wanted);
         assert!(fs::metadata(folder.path().join("c.log.1")).expect("it was put aside").len() < 3000);
+    }
+
+    #[tokio::test]
+    async fn a_follower_that_is_slow_reads_what_was_put_aside_to_its_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = ContainerLog::with_limit(folder.path().join("c.log"), 10 * READ_CHUNK as u64);
+        let mut stream = log.stream(LogOptions { follow: true, ..Default::default() });
+        log.copy(Source::Stdout, &b"first\n"[..]).await;
+        assert_eq!(&stream.next().await.expect("a line").expect("it reads")[..], b"first\n");
+        let line = "x".repeat(1000) + "\n";
+        for _ in 0..3 * READ_CHUNK / 100 {
+            log.copy(Source::Stdout, line.as_bytes()).await;
+            if fs::exists(folder.path().join("c.log.1")).expect("it can be looked for") {
+                break;
+            }
+        }
+        log.copy(Source::Stdout, &b"last\n"[..]).await;
+        log.close();
+        let seen = text(stream.boxed()).await;
+        let whole: usize = ["c.log.1", "c.log"]
+            .map(|name| fs::read_to_string(folder.path().join(name)).expect("it is there").lines().count())
+            .iter()
+            .sum();
+        assert_eq!(seen.lines().count(), whole - 1, "all but the first, which was read before");
+        assert!(seen.ends_with("last\n"));
     }
 }
