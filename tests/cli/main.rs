@@ -1,5 +1,8 @@
 //! What `tm` prints: snapshots of help and messages. `INSTA_UPDATE=always cargo test -p tm --test cli` renews them.
 
+mod environment;
+mod target;
+
 use std::process::Command;
 
 /// Runs `tm` without a terminal, a home or an engine; both streams and the exit code as one text.

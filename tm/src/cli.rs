@@ -1,6 +1,7 @@
 //! What was typed: verbs, nouns and flags, word for word those of the first tm, with kn's where it had none.
 
 mod deploy;
+mod environment;
 mod local;
 mod objects;
 mod registry_auth;
@@ -8,7 +9,10 @@ mod setup;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 
 pub(crate) use deploy::{Deploy, DeployService, DeployTask};
 pub(crate) use local::{Local, LocalLogs, LocalStart};
@@ -38,7 +42,8 @@ pub(crate) struct Cli {
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// Kubeconfig; before ~/.tm/config.json, $KUBECONFIG, ~/.kube/config and the pod's own
-    #[arg(long, global = true, env = "TM_CONFIG", value_name = "FILE")]
+    #[arg(long, global = true, env = "TM_CONFIG", value_name = "FILE",
+        value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub(crate) config: Option<PathBuf>,
     /// Context of the kubeconfig; `tm-local` is the embedded engine
     #[arg(long, global = true, env = "TM_CONTEXT", value_name = "NAME")]
@@ -115,8 +120,7 @@ pub(crate) enum Command {
 
 /// Parses, runs, reports.
 pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let parsed = command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli = match parsed {
+    let cli = match parse(args) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -140,9 +144,34 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// The command line, with hidden subcommands for the programs this file carries.
+/// What was typed, or clap's word on what is wrong with it.
+pub(crate) fn parse<S>(args: impl IntoIterator<Item = S>) -> Result<Cli, clap::Error>
+where
+    S: Into<OsString> + Clone,
+{
+    let matches = command().try_get_matches_from(args)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    cli.global.leave_out_empty();
+    Ok(cli)
+}
+
+/// The command line. A variable that is set but empty counts as not set.
 pub(crate) fn command() -> clap::Command {
-    Cli::command()
+    environment::without_empty(Cli::command())
+}
+
+// === impl Global ===
+
+impl Global {
+    /// An empty word counts as not given, as with kubectl: `--context "$CONTEXT"` of a script that has none.
+    fn leave_out_empty(&mut self) {
+        self.config.take_if(|path| path.as_os_str().is_empty());
+        for word in
+            [&mut self.context, &mut self.namespace, &mut self.registry_host, &mut self.registry_secret]
+        {
+            word.take_if(|word| word.is_empty());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -152,6 +181,17 @@ mod tests {
     #[test]
     fn the_definitions_are_sound() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn empty_words_are_not_given() {
+        let line =
+            ["--config=", "--context=", "--namespace=", "--registry-host=", "--registry-secret=", "version"];
+        let global = parse(["tm"].iter().chain(&line)).expect("it parses").global;
+        assert_eq!(global.config, None);
+        for word in [global.context, global.namespace, global.registry_host, global.registry_secret] {
+            assert_eq!(word, None);
+        }
     }
 
     #[test]
