@@ -182,7 +182,7 @@ pub(crate) struct RegistryArgs {
     #[arg(long)]
     pub auth_file: Option<PathBuf>,
     /// Accept any certificate, or none
-    #[arg(long, env = "TM_REGISTRY_INSECURE")]
+    #[arg(long, env = "TM_REGISTRY_INSECURE", value_parser = switch)]
     pub insecure: bool,
     /// PEM file of an authority to trust
     #[arg(long = "tls-ca")]
@@ -210,6 +210,15 @@ fn layer(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {
         Some((name, dir)) if !name.is_empty() && !dir.is_empty() => Ok((name.into(), dir.into())),
         _ => Err("want NAME=DIR".into()),
+    }
+}
+
+/// What a switch's variable says; empty is not set. Nonsense must not turn a check off.
+fn switch(text: &str) -> Result<bool, String> {
+    match text.to_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "" | "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err("want true or false".into()),
     }
 }
 
@@ -248,6 +257,16 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn switches() {
+        for (text, on) in
+            [("1", true), ("True", true), ("yes", true), ("0", false), ("", false), ("off", false)]
+        {
+            assert_eq!(switch(text), Ok(on), "{text}");
+        }
+        assert!(switch("perhaps").is_err());
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use crate::target::{NAMESPACE, SERVICES, asked, target};
 
+/// Those of switches.
+const SWITCHES: [&str; 5] = ["TM_DEBUG", "TM_REGISTRY_SKIP_TLS", "TM_WAIT", "TM_DRY", "TM_BUILD_ONLY"];
+
 /// Variables of `tm get` and `tm deploy service`.
 const VARIABLES: [&str; 18] = [
     "TM_CONFIG",
@@ -46,4 +49,34 @@ async fn an_empty_flag_is_not_given() {
     let ran = machine.tm(["--config=", "--context=", "--namespace=", "get", "services"]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (0, "No services found\n"), "{ran:?}");
     assert_eq!(asked(&server).await, [format!("GET {SERVICES}")]);
+}
+
+#[tokio::test]
+async fn switches_say_yes_and_no() {
+    for value in ["1", "0", "", "true", "false", "yes", "no", "on", "off", "TRUE"] {
+        let (_server, mut machine) = target().await;
+        for variable in SWITCHES {
+            machine = machine.with_env(variable, value);
+        }
+        let from = machine.path().join("main.py").display().to_string();
+        fs_err::write(&from, "def handler(e, c): return e\n").expect("it writes");
+        let ran = machine.tm(["deploy", "service", "a", "-f", &from, "--dry", "-o", "json"]).await;
+        let yes = ["1", "true", "yes", "on", "TRUE"].contains(&value);
+        assert_eq!(ran.code, 0, "{value}: {ran:?}");
+        assert_eq!(ran.stderr.contains("debug:"), yes, "TM_DEBUG={value}: {ran:?}");
+        assert_eq!(!ran.stdout.contains("\"Service\""), yes, "TM_BUILD_ONLY={value}: {ran:?}");
+        assert_eq!(ran.stdout.contains("TM_REGISTRY_INSECURE"), yes, "TM_REGISTRY_SKIP_TLS={value}: {ran:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_switch_that_says_neither_is_refused() {
+    for variable in SWITCHES {
+        let (server, machine) = target().await;
+        let machine = machine.with_env(variable, "perhaps");
+        let ran = machine.tm(["deploy", "service", "a"]).await;
+        assert_eq!(ran.code, 2, "{variable}: {ran:?}");
+        assert!(ran.stderr.contains("invalid value 'perhaps'"), "{variable}: {ran:?}");
+        assert!(asked(&server).await.is_empty(), "{variable}");
+    }
 }

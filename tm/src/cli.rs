@@ -11,7 +11,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
-    builder::{OsStringValueParser, TypedValueParser},
+    builder::{BoolishValueParser, OsStringValueParser, TypedValueParser},
 };
 
 pub(crate) use deploy::{Deploy, DeployService, DeployTask};
@@ -52,7 +52,7 @@ pub(crate) struct Global {
     #[arg(short, long, global = true, env = "TM_NAMESPACE", value_name = "NAME")]
     pub(crate) namespace: Option<String>,
     /// Show what is done under the hood, and the whole log of builds
-    #[arg(short, long, global = true, env = "TM_DEBUG")]
+    #[arg(short, long, global = true, env = "TM_DEBUG", value_parser = BoolishValueParser::new())]
     pub(crate) debug: bool,
     /// Registry images are pushed to; the target's own when not given
     #[arg(long, global = true, env = "TM_REGISTRY_HOST", value_name = "HOST[:PORT]")]
@@ -61,16 +61,16 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "TM_REGISTRY_SECRET", value_name = "NAME")]
     pub(crate) registry_secret: Option<String>,
     /// Do not check the registry's certificate
-    #[arg(long, global = true, env = "TM_REGISTRY_SKIP_TLS")]
+    #[arg(long, global = true, env = "TM_REGISTRY_SKIP_TLS", value_parser = BoolishValueParser::new())]
     pub(crate) registry_skip_tls: bool,
     /// Format of objects on stdout
     #[arg(short, long, global = true, env = "TM_OUTPUT", value_name = "FORMAT")]
     pub(crate) output: Option<Output>,
     /// Wait until what was deployed is ready
-    #[arg(long, global = true, env = "TM_WAIT")]
+    #[arg(long, global = true, env = "TM_WAIT", value_parser = BoolishValueParser::new())]
     pub(crate) wait: bool,
     /// Print the objects instead of sending them
-    #[arg(long, global = true, env = "TM_DRY", visible_alias = "dry-run")]
+    #[arg(long, global = true, env = "TM_DRY", visible_alias = "dry-run", value_parser = BoolishValueParser::new())]
     pub(crate) dry: bool,
 }
 

@@ -1,6 +1,6 @@
 //! `tm deploy …`.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::BoolishValueParser};
 
 /// What to deploy.
 #[derive(Debug, Subcommand)]
@@ -49,7 +49,7 @@ pub(crate) struct DeployService {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) env_secret: Vec<String>,
     /// Build and push the image, deploy nothing
-    #[arg(long, env = "TM_BUILD_ONLY")]
+    #[arg(long, env = "TM_BUILD_ONLY", value_parser = BoolishValueParser::new())]
     pub(crate) build_only: bool,
     /// Label of the service; may be repeated or a comma list
     #[arg(short, long, value_name = "KEY=VALUE", value_delimiter = ',')]
