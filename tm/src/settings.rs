@@ -41,8 +41,8 @@ pub(crate) struct ServiceSettings {
     pub(crate) labels: BTreeMap<String, String>,
     /// Annotations of the Revision.
     pub(crate) annotations: BTreeMap<String, String>,
-    /// Revision to tag.
-    pub(crate) tags: BTreeMap<String, String>,
+    /// Revisions to tag, with their tags; a revision may get several.
+    pub(crate) tags: Vec<(String, String)>,
     /// Tags to take away.
     pub(crate) untags: Vec<String>,
 }
@@ -91,7 +91,7 @@ impl ServiceSettings {
             env_secrets: args.env_secret,
             labels: pairs("--label", &args.label)?,
             annotations: pairs("--annotation", &args.annotation)?,
-            tags: pairs("--tag", &args.tag)?,
+            tags: tags(&args.tag)?,
             untags: args.untag,
         })
     }
@@ -106,14 +106,31 @@ pub(crate) fn service_name(name: &str) -> Result<String> {
     }
 }
 
-/// `KEY=VALUE` words. A value may hold further `=`.
+/// `KEY=VALUE` words. A value may hold further `=`; of two values for a key the last one counts.
 fn pairs(flag: &str, words: &[String]) -> Result<BTreeMap<String, String>> {
-    let mut all = BTreeMap::new();
+    words.iter().map(|word| pair(flag, "KEY=VALUE", word)).collect()
+}
+
+fn pair(flag: &str, form: &str, word: &str) -> Result<(String, String)> {
+    match word.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(UsageError(format!("{flag} takes {form}, not `{word}`")).into()),
+    }
+}
+
+/// `REVISION=TAG` words, in order.
+fn tags(words: &[String]) -> Result<Vec<(String, String)>> {
+    let mut all: Vec<(String, String)> = Vec::new();
     for word in words {
-        match word.split_once('=') {
-            Some((key, value)) if !key.is_empty() => drop(all.insert(key.to_owned(), value.to_owned())),
-            _ => return Err(UsageError(format!("{flag} takes KEY=VALUE, not `{word}`")).into()),
+        let (revision, tag) = pair("--tag", "REVISION=TAG", word)?;
+        if tag.is_empty() {
+            return Err(UsageError(format!("--tag takes REVISION=TAG, not `{word}`")).into());
         }
+        if let Some((first, _)) = all.iter().find(|(_, known)| *known == tag) {
+            let text = format!("--tag gives `{tag}` twice, to `{first}` and to `{revision}`");
+            return Err(UsageError(text).into());
+        }
+        all.push((revision, tag));
     }
     Ok(all)
 }
@@ -153,6 +170,20 @@ mod tests {
         assert_eq!(parsed, BTreeMap::from([("A".into(), "b=c".into()), ("D".into(), String::new())]));
         assert!(pairs("--env", &["A".into()]).is_err());
         assert!(pairs("--env", &["=x".into()]).is_err());
+    }
+
+    #[test]
+    fn a_revision_may_have_several_tags_but_a_tag_one_revision() {
+        let parse = |words: &[&str]| tags(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        let two = parse(&["hello-00001=old", "hello-00001=stable"]).expect("two tags");
+        let owned = |tag: &str| ("hello-00001".to_owned(), tag.to_owned());
+        assert_eq!(two, [owned("old"), owned("stable")]);
+        let twice = parse(&["a=old", "b=old"]).expect_err("it is refused");
+        assert_eq!(twice.to_string(), "--tag gives `old` twice, to `a` and to `b`");
+        for bad in ["a", "a=", "=b"] {
+            let error = parse(&[bad]).expect_err(bad);
+            assert!(error.is::<UsageError>() && error.to_string().contains("REVISION=TAG"), "{error}");
+        }
     }
 
     #[test]

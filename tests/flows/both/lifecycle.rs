@@ -21,15 +21,17 @@ async fn a_second_deployment_is_a_second_revision_and_the_first_has_a_tag() {
     let machine = target().await;
     deploy(&machine, "hello", "echo 1", &[]).await;
     assert_eq!(reply(&machine, "hello").await, "1");
-    deploy(&machine, "hello", "echo 2", &["--tag", "hello-00001=old"]).await;
+    deploy(&machine, "hello", "echo 2", &["--tag", "hello-00001=old", "--tag", "hello-00001=stable"]).await;
     assert_eq!(reply(&machine, "hello").await, "2");
-    wait_for("the tag's route", LIMIT, async || {
-        let body = machine.call("old-hello", "{}").await?.body;
-        ensure!(body == "1", "{body}");
+    wait_for("the tags' routes", LIMIT, async || {
+        for name in ["old-hello", "stable-hello"] {
+            let body = machine.call(name, "{}").await?.body;
+            ensure!(body == "1", "{name}: {body}");
+        }
         Ok(())
     })
     .await
-    .expect("the first revision answers under its tag");
+    .expect("the first revision answers under its tags");
     let revisions = machine.tm_ok(["get", "revisions"]).await.expect("it lists");
     assert!(revisions.contains("hello-00001") && revisions.contains("hello-00002"), "{revisions}");
     // The same again changes nothing.
