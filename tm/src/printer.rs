@@ -5,7 +5,8 @@
 
 use std::{
     collections::VecDeque,
-    io::{IsTerminal, Write},
+    io::{self, IsTerminal, Write},
+    ops::ControlFlow,
     time::Duration,
 };
 
@@ -49,11 +50,14 @@ impl Printer {
         let _ = writeln!(anstream::stdout(), "{text}");
     }
 
-    /// Bytes of data as they are (a log).
-    pub(crate) fn raw(&self, bytes: &[u8]) -> std::io::Result<()> {
-        let mut out = std::io::stdout().lock();
-        out.write_all(bytes)?;
-        out.flush()
+    /// Bytes of data as they are (a log). `Break` when nobody reads any more: the command is done.
+    pub(crate) fn raw(&self, bytes: &[u8]) -> io::Result<ControlFlow<()>> {
+        let mut out = io::stdout().lock();
+        match out.write_all(bytes).and_then(|()| out.flush()) {
+            Ok(()) => Ok(ControlFlow::Continue(())),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+            Err(error) => Err(error),
+        }
     }
 
     /// A line for people.

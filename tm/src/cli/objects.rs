@@ -52,7 +52,7 @@ pub(crate) struct Logs {
     /// Only what is newer than this
     #[arg(long, value_name = "DURATION")]
     pub(crate) since: Option<String>,
-    /// Only the last lines
-    #[arg(long, value_name = "N")]
+    /// Only the last lines of each instance; -1 is all
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) tail: Option<i64>,
 }

@@ -80,7 +80,7 @@ async fn logs(paths: &Paths, args: &LocalLogs, session: &Session) -> Result<()> 
     loop {
         let mut chunk = Vec::new();
         (&mut file).take(1 << 20).read_to_end(&mut chunk)?;
-        if session.printer.raw(&chunk).is_err() {
+        if session.printer.raw(&chunk).context("failed to write the log")?.is_break() {
             return Ok(());
         }
         if chunk.is_empty() {

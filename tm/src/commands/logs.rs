@@ -1,6 +1,6 @@
 //! `tm logs NAME`: what the service's instances print. A snapshot, or on and on with `--follow`.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, ops::ControlFlow, time::Duration};
 
 use anyhow::{Context, Result};
 use futures::{AsyncBufReadExt, StreamExt};
@@ -37,13 +37,7 @@ pub(super) async fn run(args: Logs, session: Session) -> Result<()> {
         return Err(not_found(Kind::Service, &args.name, &target)).hint("`tm get services` lists them");
     }
     let pods: Api<Pod> = Api::namespaced(target.client.clone(), &target.namespace);
-    let params = LogParams {
-        container: Some(CONTAINER.into()),
-        follow: args.follow,
-        since_seconds: since.and_then(|since| i64::try_from(since.as_secs()).ok()),
-        tail_lines: args.tail,
-        ..LogParams::default()
-    };
+    let params = params(&args, since);
     let selector = format!("{}={}", labels::serving::SERVICE, args.name);
     if args.follow {
         return follow(pods, &selector, params, &session).await;
@@ -55,11 +49,32 @@ pub(super) async fn run(args: Logs, session: Session) -> Result<()> {
     }
     for pod in list {
         match pods.logs(&pod.name_any(), &params).await {
-            Ok(text) => session.printer.raw(text.as_bytes())?,
+            Ok(text) => {
+                if write(text.as_bytes(), &session)?.is_break() {
+                    return Ok(());
+                }
+            }
             Err(error) => session.printer.warning(&format!("no log of {}: {error}", pod.name_any())),
         }
     }
     Ok(())
+}
+
+/// What is asked of the API server, which refuses less than a second and less than no lines: those become a second, and, as
+/// with kubectl, all lines.
+fn params(args: &Logs, since: Option<Duration>) -> LogParams {
+    let seconds = |since: Duration| since.as_secs() + u64::from(since.subsec_nanos() > 0);
+    LogParams {
+        container: Some(CONTAINER.into()),
+        follow: args.follow,
+        since_seconds: since.and_then(|since| i64::try_from(seconds(since)).ok()),
+        tail_lines: args.tail.filter(|lines| *lines >= 0),
+        ..LogParams::default()
+    }
+}
+
+fn write(bytes: &[u8], session: &Session) -> Result<ControlFlow<()>> {
+    session.printer.raw(bytes).context("failed to write the log")
 }
 
 /// Follows every instance, also those that come later.
@@ -78,7 +93,7 @@ async fn follow(pods: Api<Pod>, selector: &str, params: LogParams, session: &Ses
                 }
             }
             Some(line) = lines_rx.recv() => {
-                if session.printer.raw(format!("{line}\n").as_bytes()).is_err() {
+                if write(format!("{line}\n").as_bytes(), session)?.is_break() {
                     return Ok(());
                 }
             }
@@ -104,5 +119,23 @@ async fn read(pods: Api<Pod>, pod: String, params: LogParams, lines: mpsc::Sende
             }
             Err(_) => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_api_server_takes() {
+        let asked = |since: Option<u64>, tail| {
+            let args = Logs { name: "a".into(), follow: false, since: None, tail };
+            let params = params(&args, since.map(Duration::from_millis));
+            (params.since_seconds, params.tail_lines)
+        };
+        assert_eq!(asked(None, None), (None, None));
+        assert_eq!(asked(Some(500), Some(-1)), (Some(1), None));
+        assert_eq!(asked(Some(1500), Some(0)), (Some(2), Some(0)));
+        assert_eq!(asked(Some(2000), Some(7)), (Some(2), Some(7)));
     }
 }
