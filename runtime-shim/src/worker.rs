@@ -190,18 +190,22 @@ impl Worker {
         stop: &CancellationToken,
     ) -> Result<Box<Environment>, FailedInit> {
         self.platform.hub().begin_init();
-        self.output.note(self.platform.init_start(phase)).await;
+        let start = self.platform.init_start(phase);
         let began = Instant::now();
         let (output, platform) = (self.output.clone(), self.platform.clone());
         let result = match Environment::new(self.index, &self.shared, output, platform, phase).await {
             Ok(environment) => {
                 let mut environment = Box::new(environment);
+                environment.say(start);
                 match Box::pin(environment.init(&self.shared, limit, stop)).await {
                     Ok(()) => Ok(environment),
                     Err(ending) => Err((ending, Some(environment))),
                 }
             }
-            Err(error) => Err((Ending::NotStarted(error), None)),
+            Err(error) => {
+                self.output.say(start).await;
+                Err((Ending::NotStarted(error), None))
+            }
         };
         self.platform.hub().end_init();
         self.shared.healthy.store(result.is_ok(), Ordering::Relaxed);
@@ -324,7 +328,7 @@ impl Worker {
         let id = delivery.id;
         let mut caller = self.caller(responder);
         let _running = self.shared.metrics.start();
-        environment.begin(delivery, caller.takes_streams()).await;
+        environment.begin(delivery, caller.takes_streams(), expires).await;
         let ending = loop {
             match environment.step(Some(expires), &self.shared.halt).await {
                 Step::Session(Event::Ready) => break None,
@@ -416,7 +420,7 @@ impl Worker {
         match environment {
             Some(environment) => environment.end(ending.shutdown(), note, tail).await,
             None => {
-                self.output.note(note).await;
+                self.output.say(note).await;
                 self.output.tail(tail)
             }
         }

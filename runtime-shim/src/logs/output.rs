@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tm_lambda::log_tail::{LogFormat, LogTail};
 use tm_lambda::telemetry::Category;
 
-use super::{Note, Said, Sink};
+use super::{Note, SETTLE, Said, Sink, lost};
 use crate::telemetry::Hub;
 
 /// The lines of one worker. Clones write to the same place.
@@ -47,8 +47,15 @@ impl Output {
         self.write(extension).await;
     }
 
-    /// Writes what the platform says.
-    pub(crate) async fn note(&self, note: Note) {
+    /// Writes what the platform says of a worker that has no lane; waits a moment at most while stdout is slow.
+    pub(crate) async fn say(&self, note: Note) {
+        if tokio::time::timeout(SETTLE, self.note(note)).await.is_err() {
+            lost();
+        }
+    }
+
+    /// Writes what the platform says; waits while stdout is slow.
+    pub(super) async fn note(&self, note: Note) {
         let Note { lines, unfiltered, records } = note;
         if !records.is_empty() {
             self.hub.records(records);

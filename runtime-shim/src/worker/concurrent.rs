@@ -45,7 +45,7 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let mut jobs: Vec<Job> = Vec::new();
         if let Some((invocation, began)) = first {
-            jobs.push(self.start_job(&mut environment, invocation, began));
+            jobs.push(self.start_job(&mut environment, invocation, began).await);
         }
         let ending = loop {
             if jobs.is_empty() && environment.lost() > 0 {
@@ -68,7 +68,7 @@ impl Worker {
                     Step::Halted => break Ending::Halted,
                 },
                 invocation = shared.queue.pop(), if free => {
-                    let job = self.start_job(&mut environment, invocation, Instant::now());
+                    let job = self.start_job(&mut environment, invocation, Instant::now()).await;
                     jobs.push(job);
                 }
                 () = shared.drain.cancelled(), if jobs.is_empty() => return self.stop(environment).await,
@@ -77,10 +77,10 @@ impl Worker {
         self.end_shared(environment, jobs, ending).await
     }
 
-    fn start_job(&self, environment: &mut Environment, invocation: Invocation, began: Instant) -> Job {
+    async fn start_job(&self, environment: &mut Environment, invocation: Invocation, began: Instant) -> Job {
         let Invocation { delivery, expires, responder, .. } = invocation;
         let (id, caller) = (delivery.id, self.caller(responder));
-        let timing = environment.begin_beside(delivery, caller.takes_streams());
+        let timing = environment.begin_beside(delivery, caller.takes_streams()).await;
         Job { id, began, expires, caller, timing, _running: self.shared.metrics.start() }
     }
 
@@ -132,8 +132,7 @@ impl Worker {
             Tail::Drop if !last => Tail::Keep,
             tail => tail,
         };
-        let log = environment.finish_beside(note, tail).await;
-        job.caller.finish(log);
+        environment.finish_beside(note, tail, |log| job.caller.finish(log)).await;
     }
 
     /// What there is to tell at the end of one invoke.

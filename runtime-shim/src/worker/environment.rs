@@ -30,7 +30,7 @@ use super::platform::Platform;
 use super::session::{Event, Session};
 use super::timing::Timing;
 use crate::invocation::Delivery;
-use crate::logs::{Lane, Note, Output, Speaker, Tail, Voice};
+use crate::logs::{self, Lane, Note, Output, Speaker, Tail, Voice};
 use crate::process::children::{Child, Children};
 use crate::process::memory::Peak;
 use crate::process::{LaunchError, StartError, Started, procfs};
@@ -130,7 +130,7 @@ impl Environment {
             runtime: None,
             untold: None,
             external: External::default(),
-            lane: Lane::start(output, &tasks),
+            lane: Lane::start(output, shared.config.concurrency, &tasks),
             peak: Peak::default(),
             started: Instant::now(),
             init: None,
@@ -143,6 +143,11 @@ impl Environment {
             address,
             link,
         })
+    }
+
+    /// Puts a note ahead of everything that its processes say from now on.
+    pub(crate) fn say(&self, note: Note) {
+        self.lane.write(note);
     }
 
     /// Starts everything, and waits until everybody asked for their first event.
@@ -239,14 +244,12 @@ impl Environment {
         self.init.take()
     }
 
-    /// Gives the process an invoke, with START ahead of everything it says.
-    pub(crate) async fn begin(&mut self, delivery: Delivery, streams: bool) {
-        self.lane.settle().await;
-        let start = self.platform.start(&delivery);
-        // The event leaves first, as somebody waits for it. The line still comes ahead of what the function says: it is
-        // handed over before this task lets any other run, and the lane takes lines before output.
+    /// Gives the process an invoke, with START ahead of everything it says, and behind the lines of the invoke before it; those
+    /// are not waited for beyond `expires`.
+    pub(crate) async fn begin(&mut self, delivery: Delivery, streams: bool, expires: Instant) {
+        self.lane.settle_by(expires).await;
+        self.lane.write(self.platform.start(&delivery));
         self.session.assign(delivery, streams, self.platform.is_observed());
-        self.lane.write(start);
     }
 
     /// How long extensions went on behind the runtime, where somebody looks.
@@ -271,13 +274,13 @@ impl Environment {
         self.session.several().map_or(0, |several| several.lost())
     }
 
-    /// Gives the process an invoke beside others. Where somebody looks, its time is taken from now on.
-    pub(super) fn begin_beside(&mut self, delivery: Delivery, streams: bool) -> Option<Timing> {
-        let start = self.platform.start(&delivery);
+    /// Gives the process an invoke beside others, with START ahead of what it says. Where somebody looks, its time is taken
+    /// from now on.
+    pub(super) async fn begin_beside(&mut self, delivery: Delivery, streams: bool) -> Option<Timing> {
+        self.lane.write_in_turn(self.platform.start(&delivery)).await;
         if let Some(several) = self.session.several() {
             several.assign(delivery, streams);
         }
-        self.lane.write(start);
         self.platform.is_observed().then(Timing::start)
     }
 
@@ -295,10 +298,20 @@ impl Environment {
         }
     }
 
-    /// The last words about one of several invokes.
-    pub(super) async fn finish_beside(&mut self, note: Note, tail: Tail) -> Option<String> {
-        self.lane.after_output(note, tail);
-        if tail == Tail::Take { self.lane.settle().await } else { None }
+    /// The last words about one of several invokes; `then` gets the end of the log where it was taken. The others do not wait
+    /// for that.
+    pub(super) async fn finish_beside(
+        &mut self,
+        note: Note,
+        tail: Tail,
+        then: impl FnOnce(Option<String>) + Send + 'static,
+    ) {
+        let settled = self.lane.after_output_in_turn(note, tail).await;
+        if tail == Tail::Take {
+            self.tasks.spawn("tail of the log", async move { then(logs::settle(settled).await) });
+        } else {
+            then(None);
+        }
     }
 
     /// The next thing that happens, before `deadline` if there is one.

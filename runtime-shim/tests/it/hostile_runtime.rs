@@ -245,28 +245,40 @@ def play(id, body):
     assert_eq!(notes(&shim), json!([]));
 }
 
-/// Nobody reads the shim's stdout, and the function fills its own: it is its own invoke that fails, at the deadline.
+/// Nobody reads the shim's stdout, and the function fills its own: it is its own invoke that fails, at the deadline. Its worker
+/// starts again, and so do others.
 #[test]
 fn a_pipe_that_nobody_reads() {
     let play = r#"
 def play(id, body):
     if body == b'"fill"':
         for _ in range(200): os.write(1, b"x" * 65535 + b"\n")
+    if body == b'"hold"':
+        touch("held")
+        wait("go")
     respond(id, body)
 "#;
-    let mut piped = None;
-    let shim = start(play, |setup| {
-        let (reader, writer) = std::io::pipe().unwrap();
-        piped = Some(reader);
-        setup.stdout(writer).env("FUNCTION_TTL", "4s").env("INVOKER_COUNT", "2")
-    });
-    let answer = shim.invoke("\"fill\"");
-    assert_eq!((answer.status, answer.blamed()), (504, true), "{}", answer.text());
-    for event in ["1", "2"] {
-        assert_eq!(shim.invoke(event).text(), event, "who says little is answered");
+    for format in ["TEXT", "JSON"] {
+        let mut piped = None;
+        let shim = start(play, |setup| {
+            let (reader, writer) = std::io::pipe().unwrap();
+            piped = Some(reader);
+            let setup = setup.stdout(writer).env("FUNCTION_TTL", "6s");
+            setup.env("INVOKER_COUNT", "2").env("AWS_LAMBDA_LOG_FORMAT", format)
+        });
+        let answer = shim.invoke("\"fill\"");
+        assert_eq!((answer.status, answer.blamed()), (504, true), "{format}: {}", answer.text());
+        for event in ["1", "2"] {
+            assert_eq!(shim.invoke(event).text(), event, "{format}: who says little is answered");
+        }
+        let held = shim.invoke_later("\"hold\"");
+        shim.wait_file("held");
+        assert_eq!(shim.invoke("3").text(), "3", "{format}: a worker that starts now is not held up, either");
+        shim.touch("go");
+        assert_eq!(held.join().unwrap().text(), "\"hold\"", "{format}");
+        drop(piped);
+        assert_eq!(shim.invoke("4").text(), "4", "{format}: a closed stdout is no reason to stop");
     }
-    drop(piped);
-    assert_eq!(shim.invoke("3").text(), "3", "a closed stdout is no reason to stop");
 }
 
 /// Load on four workers, one of which is killed with an invoke in its hands: that invoke fails, every other is answered.
