@@ -110,15 +110,23 @@ async fn serve(
         () = stop.cancelled() => {}
         _ = initialised_rx => {}
     }
-    let result = if stop.is_cancelled() { Ok(()) } else { open(&config, queue, socket, &stop, &abort).await };
-    let drained_by = Instant::now() + config.drain_timeout;
+    // One drain time for callers and workers, from the signal on.
+    let stopped = async {
+        stop.cancelled().await;
+        Ok(Instant::now())
+    };
+    let opened = async {
+        if stop.is_cancelled() { Ok(()) } else { open(&config, queue, socket, &stop, &abort).await }
+    };
+    let result = tokio::try_join!(opened, stopped);
+    let drained_by = result.as_ref().map_or_else(|_| Instant::now(), |((), at)| *at) + config.drain_timeout;
     end_workers(&shared, workers, drained_by, &abort).await;
     let lost = shared.queue.abandon();
     if lost > 0 {
         tracing::warn!(lost, "asynchronous events were not run before the end");
     }
     tasks.join(Duration::from_millis(100)).await;
-    result
+    result.map(|_| ())
 }
 
 /// One Runtime API for all workers, at the address that was asked for. One that nobody asked for need not be there.

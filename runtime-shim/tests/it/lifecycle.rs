@@ -43,6 +43,19 @@ fn the_drain_has_an_end() {
     drop(hanging.join());
 }
 
+/// The time begins with the signal, for callers and workers alike: the invoke is cut by it, and does not live to its own deadline.
+#[test]
+fn lc_20_a_drain_takes_its_time_once() {
+    let mut shim = Setup::actor().env("TM_DRAIN_TIMEOUT", "5s").env("FUNCTION_TTL", "8s").start();
+    let hanging = shim.invoke_later(&act("hang", &[]));
+    shim.wait_file("hanging");
+    shim.signal(Signal::SIGTERM);
+    assert_eq!(shim.wait().code(), Some(0), "{}", shim.stderr());
+    let log = shim.stdout();
+    assert!(log.contains("REPORT") && !log.contains("Status: timeout"), "{log}");
+    drop(hanging.join());
+}
+
 #[test]
 fn a_second_signal_aborts() {
     let mut shim = Setup::actor().start();
