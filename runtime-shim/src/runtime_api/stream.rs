@@ -39,19 +39,14 @@ pub(super) fn offer(form: &StreamForm) -> (Offer, mpsc::Sender<Bytes>) {
 }
 
 /// Passes the body on, piece by piece (ST-04), as quickly as the caller takes it (ST-07). A caller that has left cancels
-/// nothing (ST-08). The worker bounds the time: at the deadline it ends the process, and with it this connection.
+/// nothing (ST-08). The worker bounds the time: at the deadline it abandons the upload, whether the runtime or the caller is the slow one.
 pub(super) async fn forward(mut upload: Upload, data_tx: mpsc::Sender<Bytes>, mut body: Incoming) -> Answer {
     let (mut left, mut over, mut trailers) = (MAX_STREAM_BYTES, false, None);
     loop {
         let frame = tokio::select! {
             biased;
             frame = body.frame() => frame,
-            // The time is over and the process lives on, as it has other invokes: the caller's stream ends here.
-            () = upload.abandoned() => {
-                drop(data_tx);
-                body::discard(body, upload::DISCARD).await;
-                return Err(ApiError::InvokeTimeout);
-            }
+            () = upload.abandoned() => return give_up(data_tx, body).await,
         };
         let Some(frame) = frame else { break };
         let mut data = match frame.map(hyper::body::Frame::into_data) {
@@ -71,7 +66,11 @@ pub(super) async fn forward(mut upload: Upload, data_tx: mpsc::Sender<Bytes>, mu
         data.truncate(room);
         left -= data.len() as u64;
         if !data.is_empty() {
-            let _ = data_tx.send(data).await;
+            tokio::select! {
+                biased;
+                _ = data_tx.send(data) => {}
+                () = upload.abandoned() => return give_up(data_tx, body).await,
+            }
         }
     }
     drop(data_tx);
@@ -86,4 +85,11 @@ pub(super) async fn forward(mut upload: Upload, data_tx: mpsc::Sender<Bytes>, mu
             .map_or(Uploaded::Streamed(MAX_STREAM_BYTES - left), Uploaded::Error),
     );
     Ok(answer::accepted())
+}
+
+/// The time is over: the caller's stream ends here. Where the process lives on, as it has other invokes, it is told.
+async fn give_up(data_tx: mpsc::Sender<Bytes>, body: Incoming) -> Answer {
+    drop(data_tx);
+    body::discard(body, upload::DISCARD).await;
+    Err(ApiError::InvokeTimeout)
 }

@@ -30,10 +30,11 @@ pub(crate) async fn response(
     headers: &HeaderMap,
     body: Incoming,
 ) -> Answer {
-    let stream = stream::form(headers, &body);
-    let (offer, data_tx) = stream.as_deref().map(stream::offer).unzip();
+    let (stream, known) = (stream::form(headers, &body), known_mode(headers));
+    // A caller who takes streams gets nothing in a mode that does not exist.
+    let (offer, data_tx) = stream.as_deref().filter(|_| known).map(stream::offer).unzip();
     let (upload, body) = begin(link, id, CallKind::Response, offer, body).await?;
-    if stream.is_some() && !known_mode(headers) {
+    if !known {
         upload.finish(Uploaded::InvalidMode);
         body::discard(body, DISCARD).await;
         return Err(ApiError::InvalidResponseMode);

@@ -2,6 +2,7 @@
 //! clients of four languages, each of which starts its own kind of loops.
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::symlink;
 
 use nix::sys::signal::Signal;
@@ -33,6 +34,13 @@ def pieces(id, event):
     send(b" end")
     sock.sendall(b"0\r\n\r\n")
     return sock.recv(4096)
+def flood(id):
+    sock = socket.create_connection(API.split(":"))
+    sock.sendall(("POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\r\nHost: x\r\n"
+        "Lambda-Runtime-Function-Response-Mode: streaming\r\nTransfer-Encoding: chunked\r\n\r\n" % id).encode())
+    for _ in range(1000): sock.sendall(b"186a0\r\n" + b"x" * 100000 + b"\r\n")
+    sock.sendall(b"0\r\n\r\n")
+    touch("flooded", sock.recv(4096).split(b" ")[1].decode())
 def play(id, body):
     event = json.loads(body)
     what = event.get("do") if isinstance(event, dict) else None
@@ -47,6 +55,7 @@ def play(id, body):
     if what == "exit": os._exit(7)
     if what == "error": return fail(id, b'{"errorType":"Oops","errorMessage":"no"}')
     if what == "stream": return pieces(id, event)
+    if what == "flood": return flood(id)
     if what == "twice": respond(id, b"first"); touch("twice", str(respond(id, b"second")[0])); return
     if what == "who": return respond(id, json.dumps([os.getpid(), os.environ["AWS_LAMBDA_MAX_CONCURRENCY"], os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"]]))
     respond(id, json.dumps(event))
@@ -187,6 +196,25 @@ fn streams_side_by_side() {
     assert!(second.text().contains("second") && second.text().contains(" end"), "{}", second.text());
     shim.touch("go-first");
     assert!(first.join().unwrap().text().contains("first"));
+}
+
+/// The runtime that waits for a caller who does not read hears of the deadline, as its process lives on for the others.
+#[test]
+fn st_07_a_stream_that_nobody_reads_ends_at_its_deadline_beside_others() {
+    let shim = setup(2).env("TM_INVOKE_MODE", "RESPONSE_STREAM").env("FUNCTION_TTL", "6s").start();
+    let event = act("flood", &[]);
+    let mut caller = http::connect(shim.port());
+    let head = http::head("POST", "/", &format!("Content-Length: {}\r\n", event.len()));
+    caller.write_all((head + &event).as_bytes()).unwrap();
+    caller.read_exact(&mut [0; 12]).unwrap();
+    // So much later that it is still there when the first one's time is over.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let other = shim.invoke_later(&held("other", "go"));
+    shim.wait_file("other");
+    assert_eq!(shim.wait_file("flooded"), "410");
+    shim.touch("go");
+    assert_eq!(other.join().unwrap().status, 200);
+    drop(caller);
 }
 
 #[test]

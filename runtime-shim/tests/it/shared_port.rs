@@ -1,6 +1,9 @@
 //! One Runtime API port for all workers (`INTERNAL_API_PORT`, RT-43).
 
+use std::io::{Read as _, Write as _};
+
 use crate::harness::{Setup, Shim, act, wait_for};
+use crate::http;
 
 /// A shim with a shared port that was free a moment ago, and that port.
 fn start() -> (Shim, u16) {
@@ -35,4 +38,37 @@ fn a_crash_on_the_shared_port_fails_its_own_invoke_only() {
     wait_for("a new process", || (shim.invoke("1").text() == "1").then_some(()));
     shim.touch("go");
     assert_eq!(waiting.join().unwrap().status, 200);
+}
+
+/// The connection of a runtime that is gone does not wait for a caller who does not read.
+#[test]
+fn st_07_a_stream_that_nobody_reads_leaves_nothing_on_the_shared_port() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let setup = Setup::actor().env("INTERNAL_API_PORT", &port.to_string()).env("INVOKER_COUNT", "1");
+    let shim = setup.env("TM_INVOKE_MODE", "RESPONSE_STREAM").env("FUNCTION_TTL", "2s").start();
+    let event = r#"{"do":"stream","pieces":[{"size":100000000}]}"#;
+    let mut caller = http::connect(shim.port());
+    let head = http::head("POST", "/", &format!("Content-Length: {}\r\n", event.len()));
+    caller.write_all((head + event).as_bytes()).unwrap();
+    caller.read_exact(&mut [0; 12]).unwrap();
+    shim.wait_log("REPORT", 1);
+    assert_eq!(shim.invoke("1").text(), "1", "the next one has a new process");
+    let mut left = Vec::new();
+    wait_for("the new process's connection to be the only one", || {
+        left = connections(port);
+        (left.len() == 1).then_some(())
+    });
+    drop(caller);
+}
+
+/// The shim's open ends of connections to this port.
+fn connections(port: u16) -> Vec<String> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let open = table.lines().skip(1).filter(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let (local, state) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());
+        // Established, and those whose other end is closed.
+        local.ends_with(&format!(":{port:04X}")) && ["01", "08"].contains(&state)
+    });
+    open.map(str::to_owned).collect()
 }

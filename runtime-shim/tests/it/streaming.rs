@@ -157,6 +157,21 @@ fn st_04_first_bytes_arrive_before_the_last_are_written() {
     assert_eq!(shim.wait_file("answered"), r#"[202, "{\"status\":\"OK\"}\n"]"#);
 }
 
+/// A mode that does not exist is refused before the caller has got anything.
+#[test]
+fn rt_27_an_unknown_response_mode_for_callers_who_take_streams() {
+    let shim = streaming().start();
+    let event = json!({"do": "stream", "mode": "buffered", "type": "text/css", "pieces": ["a"]}).to_string();
+    let answer = shim.invoke(&event);
+    assert_eq!((answer.status, answer.blamed()), (500, true), "{}", answer.text());
+    assert_eq!(answer.json()["errorType"], "Runtime.InvalidResponseModeHeader");
+    assert!(shim.wait_file("answered").starts_with("[400, "));
+    let frames = events(&shim, &event);
+    assert_eq!(frames.len(), 1, "no chunk: {frames:?}");
+    assert!(frames[0].1.contains("Runtime.InvalidResponseModeHeader"), "{frames:?}");
+    assert_eq!(shim.invoke("1").text(), "1");
+}
+
 #[test]
 fn st_06_st_13_the_runtime_hears_202_after_its_last_chunk_and_not_before() {
     let shim = streaming().start();
