@@ -206,17 +206,19 @@ impl Front {
     /// Queues an invoke and waits for its answer. A caller that leaves while it waits cancels nothing.
     async fn call(&self, call: Call) -> Result<Answer, Refused> {
         let Call { id, arrival: Arrival { deadline, expires, .. }, event, context, wishes } = call;
-        let (responder, answer_rx) = Responder::new(wishes);
+        let (responder, mut answer_rx) = Responder::new(wishes);
         let delivery = Delivery { id, deadline, event, context };
         let invocation = Invocation { delivery, expires, responder, asynchronous: false };
         self.queue.push(invocation).map_err(|_| Refused::Full)?;
         let grace = if wishes.log { LOG_GRACE } else { ANSWER_GRACE };
-        match tokio::time::timeout_at(expires + grace, answer_rx).await {
+        match tokio::time::timeout_at(expires + grace, &mut answer_rx).await {
             Ok(answer) => answer.map_err(|_| Refused::Lost),
-            // Nobody took it from the queue.
             Err(_) => {
                 let error = FunctionError::timed_out(id, self.config.function_timeout);
-                Ok(Answer { outcome: Outcome::Expired(error), log: None })
+                // IN-16: what a worker has taken may have run, and is not to be tried again by itself.
+                let waits = self.queue.withdraw(id);
+                let outcome = if waits { Outcome::Expired(error) } else { Outcome::TimedOut(error) };
+                Ok(Answer { outcome, log: None })
             }
         }
     }
@@ -243,3 +245,41 @@ const ANSWER_GRACE: Duration = Duration::from_millis(250);
 
 /// The same where the log is waited for as well: the process is ended and its last output read first.
 const LOG_GRACE: Duration = Duration::from_secs(8);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+
+    fn front() -> Front {
+        let config = Config::read(std::iter::empty(), Vec::new()).unwrap();
+        let queue = Queue::new(1, config.function_timeout, Arc::new(Metrics::new()));
+        Front::new(Arc::new(config), Arc::new(queue))
+    }
+
+    fn call(front: &Front, log: bool) -> Call {
+        let json = HeaderValue::from_static(headers::JSON);
+        Call {
+            id: RequestId::mint(),
+            arrival: front.arrival(),
+            event: Event { body: Bytes::new(), content_type: json.clone() },
+            context: Context::of(json),
+            wishes: Wishes { stream: false, log },
+        }
+    }
+
+    /// SDKs try the one again, and not the other.
+    #[tokio::test(start_paused = true)]
+    async fn in_16_what_a_worker_has_is_not_said_to_have_never_started() {
+        let front = front();
+        for log in [false, true] {
+            let untaken = front.call(call(&front, log)).await.ok().map(|answer| answer.outcome);
+            assert!(matches!(untaken, Some(Outcome::Expired(_))), "{untaken:?}");
+            assert_eq!(front.queue.len(), 0, "it is not kept for a worker that comes later");
+            let (taken, invocation) = tokio::join!(front.call(call(&front, log)), front.queue.pop());
+            let taken = taken.ok().map(|answer| answer.outcome);
+            assert!(matches!(taken, Some(Outcome::TimedOut(_))), "{taken:?}");
+            drop(invocation);
+        }
+    }
+}

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tm_lambda::RequestId;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
@@ -108,6 +109,17 @@ impl Queue {
         }
     }
 
+    /// Takes back an invoke whose time is over. Whether it was still there; else a worker has it.
+    pub(crate) fn withdraw(&self, id: RequestId) -> bool {
+        let mut inner = self.lock();
+        let at = inner.items.iter().position(|item| item.id() == id);
+        let withdrawn = at.and_then(|at| inner.items.remove(at)).is_some();
+        if withdrawn {
+            self.metrics.expired();
+        }
+        withdrawn
+    }
+
     /// Gives up what is left, when no worker will come for it any more. How many nobody waits for, and so nobody hears of.
     pub(crate) fn abandon(&self) -> usize {
         let left = std::mem::take(&mut self.lock().items);
@@ -184,7 +196,7 @@ mod tests {
     use bytes::Bytes;
     use http::HeaderValue;
     use jiff::Timestamp;
-    use tm_lambda::{Deadline, RequestId};
+    use tm_lambda::Deadline;
 
     use super::*;
     use crate::invocation::{Answer, Context, Delivery, Event, Responder, Wishes};
