@@ -58,9 +58,20 @@ enum Gathering {
 #[derive(Debug)]
 struct Current {
     delivery: Delivery,
-    answered: bool,
+    answer: Progress,
     /// Whether the caller takes a stream.
     streams: bool,
+}
+
+/// How far the answer to an invoke is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// There is none, or not all of it.
+    Missing,
+    /// It was refused, and the caller knows. The id is still the current one: a further answer comes out of order (RT-28).
+    Refused,
+    /// It is there; the id is nobody's any more.
+    Accepted,
 }
 
 /// What the worker must know of.
@@ -134,8 +145,6 @@ impl Session {
                         return event;
                     }
                 }
-                // Every link is gone; the process will be, too, and somebody else sees to that.
-                else => std::future::pending().await,
             }
         }
     }
@@ -144,7 +153,7 @@ impl Session {
     pub(crate) fn assign(&mut self, delivery: Delivery, streams: bool, observed: bool) {
         self.timing = observed.then(|| Box::new(Timing::start()));
         self.extensions.invoke(&delivery);
-        self.current = Some(Current { delivery, answered: false, streams });
+        self.current = Some(Current { delivery, answer: Progress::Missing, streams });
         self.deliver();
     }
 
@@ -340,7 +349,8 @@ impl Session {
 
     /// Hands the current invoke to the waiting `next`. If nobody reads it, the next one gets it (RT-24, RT-25).
     fn deliver(&mut self) {
-        let Some(current) = self.current.as_ref().filter(|current| !current.answered) else { return };
+        let missing = |current: &&Current| current.answer == Progress::Missing;
+        let Some(current) = self.current.as_ref().filter(missing) else { return };
         let Some(reply) = self.parked.take() else { return };
         if reply.send(Ok(current.delivery.clone())).is_ok() {
             self.state = RuntimeState::Running;
@@ -349,8 +359,9 @@ impl Session {
 
     /// RT-40: the id is checked before the order.
     fn on_begin(&mut self, id: Option<RequestId>, kind: CallKind, offered: bool) -> Result<Upload, ApiError> {
-        let current =
-            self.current.as_ref().filter(|current| !current.answered && Some(current.delivery.id) == id);
+        let open =
+            |current: &&Current| current.answer != Progress::Accepted && Some(current.delivery.id) == id;
+        let current = self.current.as_ref().filter(open);
         let streams = current.ok_or(ApiError::InvalidRequestId)?.streams && offered;
         self.step(match kind {
             CallKind::Response => RuntimeCall::Response,
@@ -364,15 +375,16 @@ impl Session {
         Ok(upload)
     }
 
-    /// After a refused upload the id is still the current one, so a further answer is a matter of order: 403 (RT-28).
     fn on_uploaded(&mut self, uploaded: Uploaded) -> Uploaded {
         self.state = RuntimeState::ResponseSent;
         if let Some(timing) = &mut self.timing {
             timing.answered(uploaded.size());
         }
         if let Some(current) = &mut self.current {
-            current.answered =
-                matches!(uploaded, Uploaded::Result(..) | Uploaded::Streamed(_) | Uploaded::Error(_));
+            current.answer = match uploaded {
+                Uploaded::Result(..) | Uploaded::Streamed(_) | Uploaded::Error(_) => Progress::Accepted,
+                Uploaded::TooLarge | Uploaded::Truncated | Uploaded::InvalidMode => Progress::Refused,
+            };
         }
         uploaded
     }

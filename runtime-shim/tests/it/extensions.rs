@@ -111,14 +111,14 @@ def serve():
         status, headers, event = wait_event(id)
         seen.append([status, 'Lambda-Extension-Event-Identifier' in headers, json.loads(event)])
         wait('go')
+        say('the extension is done')
 in_thread(serve)
 touch('registered')
 while True:
     invoke, body, headers = next_event()
     while len(seen) < json.loads(body):
         time.sleep(0.002)
-    touch('ran-%d' % len(seen))
-    respond(invoke, json.dumps(seen[-1]))
+    respond(invoke, json.dumps(seen[-1] + [os.path.exists(path('go'))]))
 ";
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let shim =
@@ -133,13 +133,76 @@ while True:
     assert_eq!((&first.json()[0], &first.json()[1]), (&json!(200), &json!(true)));
     assert_eq!((&event["eventType"], &event["requestId"]), (&json!("INVOKE"), &json!(first.id())));
     assert_eq!(event["invokedFunctionArn"], "arn:aws:lambda:us-east-1:123456789012:function:stork");
+    assert_eq!(first.json()[3], false);
     // The caller has its answer, the phase goes on: the only worker is not free.
     let second = std::thread::spawn(move || send("2"));
-    assert!(!shim.stdout().contains("REPORT") && !shim.work("ran-2").exists());
     shim.touch("go");
-    assert_eq!(second.join().unwrap().json()[2]["eventType"], "INVOKE");
+    let second = second.join().unwrap().json();
+    assert_eq!((&second[2]["eventType"], &second[3]), (&json!("INVOKE"), &json!(true)));
     let log = shim.wait_log("REPORT", 2);
     assert!(log.contains("INIT_START"), "{log}");
+    let at = |text: &str| log.find(text).unwrap_or_else(|| panic!("no {text} in {log}"));
+    assert!(at("the extension is done") < at("REPORT"), "the report comes at the end of the phase: {log}");
+}
+
+/// The answer is there long before, and stays what it was.
+#[test]
+fn lc_07_a_phase_that_an_extension_does_not_end_ends_at_the_deadline() {
+    let program = "
+id = register('slow', '{\"events\":[\"INVOKE\"]}')[1]['Lambda-Extension-Identifier']
+def serve():
+    while json.loads(wait_event(id)[2])['eventType'] == 'INVOKE':
+        if not os.path.exists(path('go')):
+            time.sleep(1000)
+in_thread(serve)
+while True:
+    invoke, body, headers = next_event()
+    respond(invoke, json.dumps(os.getpid()))
+";
+    let shim = python(program).env("FUNCTION_TTL", "3s").start();
+    let first = shim.invoke("1");
+    assert_eq!((first.status, first.blamed()), (200, false), "{}", first.text());
+    let log = shim.wait_log("REPORT", 1);
+    assert!(log.contains("Status: timeout"), "the runtime alone does not end the phase: {log}");
+    shim.touch("go");
+    assert_ne!(shim.invoke("2").json(), first.json(), "its process is gone");
+    let log = shim.wait_log("REPORT", 2);
+    assert_eq!(log.matches("Status: timeout").count(), 1, "{log}");
+}
+
+/// The result was refused, and the phase goes on: whoever asks again waits for the next event.
+#[test]
+fn rt_28_an_event_whose_result_was_refused_is_not_delivered_again() {
+    let program = "
+id = register('slow', '{\"events\":[\"INVOKE\"]}')[1]['Lambda-Extension-Identifier']
+def serve():
+    while True:
+        wait_event(id)
+        wait('go')
+in_thread(serve)
+def ask():
+    sock = socket.create_connection(API.split(':'))
+    sock.sendall(b'GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')
+    return sock
+invoke, body, headers = next_event()
+code = respond(invoke, b'x' * 6291557)[0]
+first = ask()
+call('GET', 'ping')
+second = ask()
+call('GET', 'ping')
+touch('asked', str(code))
+head = second.recv(65536).decode().lower()
+id = head.split('lambda-runtime-aws-request-id: ')[1].split('\\r\\n')[0]
+respond(id, json.dumps([invoke, id]))
+next_event()
+";
+    let shim = python(program).start();
+    let first = shim.invoke("1");
+    assert_eq!(first.json()["errorType"], "Function.ResponseSizeTooLarge");
+    assert_eq!(shim.wait_file("asked"), "413");
+    shim.touch("go");
+    let second = shim.invoke("2");
+    assert_eq!((second.status, second.json()), (200, json!([first.id(), second.id()])), "{}", second.text());
 }
 
 #[test]
