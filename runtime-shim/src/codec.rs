@@ -6,11 +6,11 @@ mod plain;
 mod streamed;
 
 use ::http::request::Parts;
-use ::http::{HeaderValue, Response};
+use ::http::{HeaderMap, HeaderValue, Response};
 use bytes::Bytes;
 use jiff::Timestamp;
-use tm_lambda::RequestId;
 use tm_lambda::cloud_event::Replies;
+use tm_lambda::{RequestId, TraceId};
 use tm_serve::Peer;
 
 use crate::config::{Config, EventFormat, Front, Sink};
@@ -46,6 +46,16 @@ pub(crate) struct Arrived {
     pub(crate) body: Bytes,
     pub(crate) time: Timestamp,
     pub(crate) peer: Peer,
+    pub(crate) trace: Option<TraceId>,
+}
+
+// === impl Arrived ===
+
+impl Arrived {
+    /// The trace as the runtime is told of it (RT-19).
+    fn told_trace(&self) -> Option<HeaderValue> {
+        HeaderValue::try_from(self.trace.as_ref()?.to_string()).ok()
+    }
 }
 
 /// Why a request does not become an invoke, or an invoke has no outcome.
@@ -57,6 +67,8 @@ pub(crate) enum Refusal {
     Incomplete,
     /// The body did not arrive in time.
     TooSlow,
+    /// Of a kind that the front does not take.
+    Unwanted,
     /// The queue is full.
     Full,
     /// The shim lost the invoke.
@@ -87,6 +99,9 @@ impl Codec {
     pub(crate) fn work(&self, request: Arrived, arn: HeaderValue) -> Work {
         let (event, context) = match self {
             Self::Plain => plain::event(request, arn),
+            Self::Http(http) if !http.takes(&request.parts.headers) => {
+                return Work::Refused(http.refuse(request.id, Refusal::Unwanted));
+            }
             Self::Http(http) => http.event(&request, arn),
             Self::CloudEvents(_) => return cloud_events::work(request, arn),
         };
@@ -103,11 +118,20 @@ impl Codec {
         config.sink.as_ref().filter(|_| !matches!(self, Self::Http(_)))
     }
 
-    /// What answers say about the trace (HT-25).
-    pub(crate) fn said_trace(&self, context: &Context) -> Option<HeaderValue> {
+    /// The trace that a request is part of: the caller's, else a new one where the form always has one.
+    pub(crate) fn trace(&self, fields: &HeaderMap, time: Timestamp) -> Option<TraceId> {
+        let new = || {
+            let seconds = u32::try_from(time.as_second()).unwrap_or_default();
+            matches!(self, Self::Http(_)).then(|| TraceId::mint(seconds))
+        };
+        TraceId::of(fields).or_else(new)
+    }
+
+    /// What all answers say about it (HT-25).
+    pub(crate) fn said_trace(&self, trace: Option<&TraceId>) -> Option<HeaderValue> {
         match self {
             Self::Plain | Self::CloudEvents(_) => None,
-            Self::Http(_) => http::root(context.trace.as_ref()?),
+            Self::Http(_) => HeaderValue::try_from(trace?.root()).ok(),
         }
     }
 

@@ -26,7 +26,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use jiff::Timestamp;
 use tm_lambda::limits::MAX_EVENT_AGE;
-use tm_lambda::{Deadline, FunctionError, RequestId, headers};
+use tm_lambda::{Deadline, FunctionError, RequestId, TraceId, headers};
 use tm_serve::{Drained, Options, Peer};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -77,14 +77,25 @@ async fn handle(
     let id = RequestId::mint();
     let (parts, body) = request.into_parts();
     Ok(match Route::of(&parts, &front.config.front) {
-        Route::Function => match &front.config.front.cors {
-            None => front.invoke(id, peer, parts, body).await,
-            Some(cors) => Box::pin(cors::handle(&front, cors, id, peer, parts, body)).await,
-        },
+        Route::Function => {
+            let arrival = front.arrival();
+            let trace = front.codec.trace(&parts.headers, arrival.time);
+            front.function(Asked { id, peer, parts, body, arrival, trace }).await
+        }
         Route::Health => answer::healthy(id, &parts.headers),
         // Apart, as the futures of the rarer ways would make everybody's larger, and those are moved.
         Route::InvokeApi => Box::pin(invoke_api::handle(&front, id, &parts, body)).await,
     })
+}
+
+/// A request for the function, whose body has yet to be read.
+struct Asked {
+    id: RequestId,
+    peer: Peer,
+    parts: Parts,
+    body: Incoming,
+    arrival: Arrival,
+    trace: Option<TraceId>,
 }
 
 /// An invoke that is ready to be queued.
@@ -120,9 +131,23 @@ impl Front {
         Self { codec: Codec::new(&config), config, queue, arn }
     }
 
+    /// Answers a request for the function. Whatever comes of it, the answer tells of the trace (HT-25).
+    async fn function(&self, asked: Asked) -> Response<Body> {
+        let said = self.codec.said_trace(asked.trace.as_ref());
+        let mut response = match &self.config.front.cors {
+            None => self.invoke(asked).await,
+            Some(cors) => Box::pin(cors::handle(self, cors, asked)).await,
+        };
+        if let Some(trace) = said {
+            response.headers_mut().insert(headers::AMZN_TRACE_ID, trace);
+        }
+        response
+    }
+
     /// Calls the function in the configured form.
-    async fn invoke(&self, id: RequestId, peer: Peer, parts: Parts, body: Incoming) -> Response<Body> {
-        let (codec, arrival) = (&self.codec, self.arrival());
+    async fn invoke(&self, asked: Asked) -> Response<Body> {
+        let Asked { id, peer, parts, body, arrival, trace } = asked;
+        let codec = &self.codec;
         let limit = self.config.front.max_event_bytes.min(codec.max_body_bytes());
         let body = match self.read(body, &parts, limit, &arrival).await {
             Ok(body) => body,
@@ -130,7 +155,7 @@ impl Front {
             Err(Unread::Broken) => return codec.refuse(id, Refusal::Incomplete),
             Err(Unread::TooSlow) => return codec.refuse(id, Refusal::TooSlow),
         };
-        let request = Arrived { id, parts, body, time: arrival.time, peer };
+        let request = Arrived { id, parts, body, time: arrival.time, peer, trace };
         match codec.work(request, self.arn.clone()) {
             Work::One(event, context) => self.one(id, arrival, event, context).await,
             Work::Several(events) => Box::pin(self.several(id, events)).await,
@@ -141,9 +166,8 @@ impl Front {
     /// One invoke and its answer.
     async fn one(&self, id: RequestId, arrival: Arrival, event: Event, context: Context) -> Response<Body> {
         let codec = &self.codec;
-        let trace = codec.said_trace(&context);
         let wishes = Wishes { stream: codec.streams(&self.config.front), log: false };
-        let mut response = match self.call(Call { id, arrival, event, context, wishes }).await {
+        let response = match self.call(Call { id, arrival, event, context, wishes }).await {
             Ok(answer) => {
                 let response = codec.answer(id, answer.outcome, self.config.strict).await;
                 match self.config.compat {
@@ -156,9 +180,6 @@ impl Front {
         };
         if let Some(sink) = codec.sink(&self.config.front).filter(|_| response.status() == StatusCode::OK) {
             return Box::pin(sink::deliver(sink, id, response)).await;
-        }
-        if let Some(trace) = trace {
-            response.headers_mut().insert(headers::AMZN_TRACE_ID, trace);
         }
         response
     }

@@ -12,7 +12,7 @@ mod v1;
 mod v2;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 pub(crate) use answer::compact;
 pub use answer::{BadResult, HttpAnswer};
@@ -47,7 +47,7 @@ pub enum Trouble {
     Unavailable,
     /// The request's body is too large.
     TooLarge,
-    /// The request's body did not arrive.
+    /// The request is of no use: its body did not arrive, or it is of a kind that the front does not take.
     Unreadable,
 }
 
@@ -104,6 +104,12 @@ impl HttpFormat {
             Self::FunctionUrl => v2::trouble(trouble, v2::Flavour::FunctionUrl),
             Self::Alb | Self::AlbMultiValue => alb::trouble(trouble),
         }
+    }
+
+    /// Whether the front takes a request: load balancers pass no web sockets on to functions (HT-54). A caller of a refused one
+    /// gets [`Trouble::Unreadable`].
+    pub fn takes(self, headers: &HeaderMap) -> bool {
+        !(matches!(self, Self::Alb | Self::AlbMultiValue) && request::asks_for_web_socket(headers))
     }
 
     /// The largest request body, where the front has a limit below Lambda's (LM-27).

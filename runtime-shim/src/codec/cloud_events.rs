@@ -18,7 +18,7 @@ pub(super) fn work(request: Arrived, arn: HeaderValue) -> Work {
     match cloud_event::receive(&request.parts.headers, &request.body) {
         Ok(Received::One(event)) => {
             let (event, context) = invoke(event, &arn);
-            Work::One(event, Context { trace: plain::trace(&request.parts), ..context })
+            Work::One(event, Context { trace: request.told_trace(), ..context })
         }
         Ok(Received::Batch(events)) => {
             Work::Several(events.into_iter().map(|event| invoke(event, &arn)).collect())

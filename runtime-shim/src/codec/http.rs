@@ -38,9 +38,13 @@ impl Http {
         self.format.max_body_bytes()
     }
 
+    /// Whether the front takes such a request.
+    pub(super) fn takes(&self, headers: &HeaderMap) -> bool {
+        self.format.takes(headers)
+    }
+
     pub(super) fn event(&self, request: &Arrived, arn: HeaderValue) -> (Event, Context) {
-        let Arrived { id, parts, body, time, peer } = request;
-        let trace = trace(&parts.headers, *time);
+        let Arrived { id, parts, body, time, peer, trace } = request;
         let body = self.format.event(
             &HttpRequest {
                 method: &parts.method,
@@ -52,13 +56,12 @@ impl Http {
                 id: *id,
                 time: *time,
                 source_ip: &self.source_ip(&parts.headers, *peer),
-                trace: &trace.root(),
+                trace: &trace.as_ref().map(TraceId::root).unwrap_or_default(),
             },
             &self.api,
         );
         let event = Event { body, content_type: HeaderValue::from_static(headers::JSON) };
-        let trace = HeaderValue::try_from(trace.to_string()).ok();
-        (event, Context { trace, ..Context::of(arn) })
+        (event, Context { trace: request.told_trace(), ..Context::of(arn) })
     }
 
     pub(super) fn answer(&self, id: RequestId, outcome: Outcome) -> Response<Body> {
@@ -84,7 +87,7 @@ impl Http {
     pub(super) fn refuse(&self, id: RequestId, refusal: Refusal) -> Response<Body> {
         let trouble = match refusal {
             Refusal::TooLarge => Trouble::TooLarge,
-            Refusal::Incomplete | Refusal::TooSlow => Trouble::Unreadable,
+            Refusal::Incomplete | Refusal::TooSlow | Refusal::Unwanted => Trouble::Unreadable,
             Refusal::Full => Trouble::Busy,
             Refusal::Lost => Trouble::Unavailable,
         };
@@ -157,18 +160,6 @@ fn address(peer: Peer) -> String {
         Peer::Tcp { remote, .. } => remote.ip().to_string(),
         Peer::Unix => "127.0.0.1".to_owned(),
     }
-}
-
-/// The caller's trace, or a new one, as these fronts always have one.
-fn trace(fields: &HeaderMap, time: jiff::Timestamp) -> TraceId {
-    let seconds = u32::try_from(time.as_second()).unwrap_or_default();
-    TraceId::of(fields).unwrap_or_else(|| TraceId::mint(seconds))
-}
-
-/// `Root=…` of a trace.
-pub(super) fn root(trace: &HeaderValue) -> Option<HeaderValue> {
-    let root = trace.as_bytes().split(|byte| *byte == b';').next()?;
-    HeaderValue::from_bytes(root).ok()
 }
 
 /// HT-25: AWS keeps some names for itself and renames the function's.

@@ -2,10 +2,9 @@
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde::de::IgnoredAny;
-use tm_lambda::{FunctionError, RequestId, TraceId, headers};
+use tm_lambda::{FunctionError, RequestId, headers};
 
 use super::{Arrived, Refusal};
 use crate::front::answer;
@@ -14,14 +13,9 @@ use crate::invocation::{Context, Event, Outcome, ResultBody};
 
 /// The event and the caller's trace (RT-19).
 pub(super) fn event(request: Arrived, arn: HeaderValue) -> (Event, Context) {
+    let trace = request.told_trace();
     let Arrived { parts, body, .. } = request;
-    let trace = trace(&parts);
     (typed(&parts.headers, body), Context { trace, ..Context::of(arn) })
-}
-
-/// A caller's trace, made fit for the runtime.
-pub(super) fn trace(parts: &Parts) -> Option<HeaderValue> {
-    HeaderValue::try_from(TraceId::of(&parts.headers)?.to_string()).ok()
 }
 
 /// The body as it is, an empty one too (HT-57).
@@ -68,7 +62,8 @@ pub(super) fn answer(id: RequestId, outcome: Outcome) -> Response<Body> {
 pub(super) fn refuse(id: RequestId, refusal: Refusal) -> Response<Body> {
     match refusal {
         Refusal::TooLarge => answer::too_large(id),
-        Refusal::Incomplete => answer::incomplete(id),
+        // Nothing is unwanted here but what cannot be read.
+        Refusal::Incomplete | Refusal::Unwanted => answer::incomplete(id),
         Refusal::TooSlow => answer::too_slow(id),
         Refusal::Full => answer::too_many(id),
         Refusal::Lost => answer::broken(id),

@@ -226,6 +226,45 @@ fn ht_24_ht_54_lm_25_lm_26_lm_27_what_is_too_much() {
     assert_eq!(say(&alb, &result).body.len(), 1_040_000);
 }
 
+/// HTTP/2 is offered by clients as a matter of course, and an offer may be ignored.
+#[test]
+fn ht_54_load_balancers_refuse_web_sockets() {
+    let upgrade = "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\n";
+    for format in ["alb", "alb-multi-value"] {
+        let shim = start(format);
+        let refused = http::request(shim.port(), "GET", "/", upgrade);
+        assert_eq!(
+            (refused.status, refused.header("content-type")),
+            (400, Some("text/html")),
+            "{}",
+            refused.head
+        );
+        let offer = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nContent-Type: text/plain\r\n";
+        let answer = http::send(shim.port(), "/", offer, b"say {\"statusCode\":200}");
+        assert_eq!(answer.status, 200, "{}", answer.head);
+        let log = shim.wait_log("REPORT", 1);
+        assert_eq!(log.matches("\nSTART").count(), 1, "the function has not run for the first: {log}");
+    }
+}
+
+#[test]
+fn ht_25_refusals_and_preflights_carry_the_trace() {
+    let root = "Root=1-5759e988-bd862e3fe1be46a994272793";
+    let traced = format!("X-Amzn-Trace-Id: {root};Sampled=1\r\n");
+    let shim = setup("function-url").env("TM_CORS_ALLOW_ORIGINS", "*").env("FUNCTION_TTL", "2s").start();
+    let large = http::send(shim.port(), "/", &traced, &vec![b'x'; 6_291_457]);
+    assert_eq!((large.status, large.header("x-amzn-trace-id")), (413, Some(root)), "{}", large.head);
+    let preflight =
+        format!("{traced}Origin: https://stork.example\r\nAccess-Control-Request-Method: PUT\r\n");
+    let preflight = http::request(shim.port(), "OPTIONS", "/", &preflight);
+    assert!(preflight.header("access-control-allow-origin").is_some(), "{}", preflight.head);
+    assert_eq!((preflight.status, preflight.header("x-amzn-trace-id")), (200, Some(root)));
+    let slow = http::request(shim.port(), "POST", "/", &format!("{traced}Content-Length: 1\r\n"));
+    assert_eq!((slow.status, slow.header("x-amzn-trace-id")), (400, Some(root)), "{}", slow.head);
+    let minted = http::request(shim.port(), "POST", "/", "Content-Length: 1\r\n");
+    assert!(minted.header("x-amzn-trace-id").unwrap().starts_with("Root=1-"), "{}", minted.head);
+}
+
 #[test]
 fn ht_01_old_variables_choose_the_rest_api() {
     let shim = Setup::python(PROGRAM).env("RESPONSE_FORMAT", "API_GATEWAY").start();

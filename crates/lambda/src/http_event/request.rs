@@ -158,6 +158,15 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
+/// Whether the connection is to become a web socket (RFC 6455, 4.2.1).
+pub(super) fn asks_for_web_socket(headers: &HeaderMap) -> bool {
+    let lists = |name: HeaderName, word: &str| {
+        let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(word))
+    };
+    lists(CONNECTION, "upgrade") && lists(UPGRADE, "websocket")
+}
+
 /// Percent-decoded, `+` is a space.
 fn decode_query(text: &str) -> String {
     decode_path(&text.replace('+', " "))

@@ -288,6 +288,59 @@ fn ht_14_ht_18_ht_19_ht_20_explicit_answers_of_payload_2() {
     }
 }
 
+/// Numbers as they were written, and JSON of any depth.
+#[test]
+fn ht_15_ht_18_nothing_is_lost_of_what_is_passed_on() {
+    let deep = format!("{}{}", "[".repeat(300), "]".repeat(300));
+    let data = format!(r#"{{"n":12345678901234567890123,"f":1.10,"e":1E400,"deep":{deep}}}"#);
+    let explicit = answer(HttpFormat::FunctionUrl, &format!(r#"{{"statusCode":201,"body": {data} }}"#));
+    assert_eq!((explicit.status.as_u16(), explicit.body.as_ref()), (201, data.as_bytes()));
+    let spaced = answer(HttpFormat::ApiGatewayV2, "{\"statusCode\":200,\"body\":{ \"a b\" : [ 1,\n2 ] }}");
+    assert_eq!(spaced.body.as_ref(), br#"{"a b":[1,2]}"#);
+    let number = answer(HttpFormat::FunctionUrl, r#"{"statusCode":200,"body":12345678901234567890123}"#);
+    assert_eq!(number.body.as_ref(), b"12345678901234567890123");
+    let inferred = answer(HttpFormat::FunctionUrl, &data);
+    assert_eq!((inferred.status.as_u16(), inferred.body.as_ref()), (200, data.as_bytes()));
+    let whole = Bytes::from(format!(r#"{{"statusCode":202,"body":{data}}}"#));
+    let streamed = HttpFormat::FunctionUrl.answer_as_stream(&whole).unwrap();
+    assert_eq!((streamed.status.as_u16(), streamed.body), (202, whole));
+    for wrong in [r#"{"statusCode":null}"#, r#"{"statusCode":200"#, r#"{"statusCode":200,"body":[}"#] {
+        assert!(HttpFormat::FunctionUrl.answer(wrong.as_bytes()).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn ht_54_web_sockets() {
+    let asks = headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "h2c, WebSocket")]);
+    let takes = FORMATS.map(|format| format.takes(&asks));
+    assert_eq!(takes, [true, true, true, false, false]);
+    for lines in [
+        [("connection", "upgrade"), ("upgrade", "h2c")],
+        [("connection", "close"), ("upgrade", "websocket")],
+        [("connection", "upgrade"), ("sec-websocket-version", "13")],
+    ] {
+        assert!(HttpFormat::Alb.takes(&headers(&lines)), "{lines:?}");
+    }
+}
+
+#[test]
+fn ht_12_hosts_and_ports() {
+    for (host, name, port) in [
+        ("stork.example", "stork.example", "80"),
+        ("stork.example:8080", "stork.example", "8080"),
+        ("[::1]", "[::1]", "80"),
+        ("[::1]:8080", "[::1]", "8080"),
+        ("a:", "a", "80"),
+        ("a:b", "a:b", "80"),
+    ] {
+        let event = with(&headers(&[("host", host)]), "/", "", b"", |request| {
+            HttpFormat::FunctionUrl.event(request, &api())
+        });
+        assert_eq!(event["headers"]["x-forwarded-port"], port, "{host}");
+        assert_eq!(event["requestContext"]["domainName"], name, "{host}");
+    }
+}
+
 #[test]
 fn answers_of_streaming_urls_keep_the_whole_json() {
     let result = Bytes::from_static(br#"{"statusCode":203,"headers":{"x-a":"1"},"body":"b"}"#);
