@@ -1,12 +1,14 @@
 //! Results as events (9.3).
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
 /// What a result is.
@@ -113,12 +115,15 @@ impl Replies {
         serde_json::to_vec(&event).expect("texts serialise").into()
     }
 
-    /// CE-15: what is missing is filled in.
+    /// CE-15: what is missing is filled in; what is there stays as it was written.
     fn complete(&self, result: &[u8], now: Timestamp) -> Result<Bytes, BadReply> {
-        let mut fields: Map<String, Value> = serde_json::from_slice(result).map_err(|_| BadReply)?;
+        let mut fields: BTreeMap<String, Cow<'_, RawValue>> = BTreeMap::new();
+        let given: BTreeMap<String, &RawValue> = serde_json::from_slice(result).map_err(|_| BadReply)?;
+        fields.extend(given.into_iter().map(|(name, value)| (name, Cow::Borrowed(value))));
         let mut default = |name: &str, value: String| {
-            if fields.get(name).is_none_or(|value| value.is_null() || value == "") {
-                fields.insert(name.to_owned(), Value::String(value));
+            if fields.get(name).is_none_or(|value| ["null", "\"\""].contains(&value.get())) {
+                let value = serde_json::value::to_raw_value(&value).expect("a text serialises");
+                fields.insert(name.to_owned(), Cow::Owned(value));
             }
         };
         default("specversion", VERSION.to_owned());

@@ -171,6 +171,19 @@ fn ce_15_results_as_events() {
     assert_eq!(serde_json::from_slice::<Value>(&text).unwrap()["subject"], "pond");
 }
 
+/// Numbers as they were written, and JSON of any depth.
+#[test]
+fn ce_15_nothing_is_lost_of_what_is_passed_on() {
+    let deep = format!("{}{}", "[".repeat(300), "]".repeat(300));
+    let data = format!(r#"{{"n":12345678901234567890123,"f":1.10,"deep":{deep}}}"#);
+    let result = format!(r#"{{"type":null,"source":"","id":"7","time":"t","data":{data}}}"#);
+    let now = Timestamp::UNIX_EPOCH;
+    let event = replies(ReplyMode::Event).reply(result.as_bytes(), now).unwrap().unwrap();
+    let expected =
+        format!(r#"{{"data":{data},"id":"7","source":"s","specversion":"1.0","time":"t","type":"t"}}"#);
+    assert_eq!(String::from_utf8_lossy(&event), expected);
+}
+
 proptest! {
     #[test]
     fn ce_11_what_is_received_is_json_in_ascii_headers(

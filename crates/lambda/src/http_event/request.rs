@@ -65,18 +65,21 @@ impl<'a> HttpRequest<'a> {
         if self.path.starts_with('/') { self.path } else { "/" }
     }
 
-    /// `Host`, with its port.
-    pub(super) fn host(&self) -> &'a str {
-        self.text(&HOST).unwrap_or("localhost")
+    /// `Host` without its port, and the port where there is one.
+    fn host_and_port(&self) -> (&'a str, Option<&'a str>) {
+        let host = self.text(&HOST).unwrap_or("localhost");
+        match host.rsplit_once(':') {
+            Some((name, port)) if !name.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
+                (name, Some(port).filter(|port| !port.is_empty()))
+            }
+            // `[::1]` has colons and no port.
+            _ => (host, None),
+        }
     }
 
     /// `Host` without its port, and its first label (HT-12, HT-13).
     pub(super) fn domain(&self) -> (&'a str, &'a str) {
-        let host = self.host();
-        let name = match host.rsplit_once(':') {
-            Some((name, port)) if !name.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
-            _ => host,
-        };
+        let (name, _) = self.host_and_port();
         (name, name.split('.').next().unwrap_or(name))
     }
 
@@ -114,7 +117,7 @@ impl<'a> HttpRequest<'a> {
             fields.entry(name.as_str()).or_default().push(value);
         }
         fields.insert("x-amzn-trace-id", vec![self.trace.to_owned()]);
-        let (_, port) = self.host().rsplit_once(':').unwrap_or((self.host(), "80"));
+        let port = self.host_and_port().1.unwrap_or("80");
         for (name, value) in
             [("x-forwarded-for", self.source_ip), ("x-forwarded-port", port), ("x-forwarded-proto", "http")]
         {

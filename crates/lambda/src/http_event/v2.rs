@@ -1,11 +1,13 @@
 //! Payload 2.0: Function URLs and API Gateway's HTTP APIs (8.1 to 8.3).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::header::COOKIE;
 use http::{HeaderMap, StatusCode};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::answer::{BadResult, HttpAnswer, append, body, compact, cookies, object, scalar, status};
@@ -115,31 +117,72 @@ pub(super) fn event(request: &HttpRequest<'_>, api: &Api, flavour: Flavour) -> B
     serde_json::to_vec(&event).expect("texts and numbers serialise").into()
 }
 
+/// What a function gave. Only what becomes status and headers is looked into; the rest is passed on as it was written, whatever
+/// its numbers and its depth.
+enum Given<'a> {
+    /// An answer of its own: all members but the body, and the body.
+    Answer(Map<String, Value>, Option<&'a RawValue>),
+    /// A text.
+    Text(String),
+    /// Any other JSON.
+    Other,
+}
+
+// === impl Given ===
+
+impl<'a> Given<'a> {
+    fn read(result: &'a [u8]) -> Result<Self, BadResult> {
+        let json: &RawValue = parse(result)?;
+        match json.get().as_bytes().first() {
+            Some(b'"') => Ok(Self::Text(parse(result)?)),
+            Some(b'{') => {
+                let mut members: BTreeMap<String, &RawValue> = parse(result)?;
+                if !members.contains_key("statusCode") {
+                    return Ok(Self::Other);
+                }
+                let body = members.remove("body");
+                members.retain(|name, _| MEMBERS.contains(&name.as_str()));
+                let parsed =
+                    members.into_iter().map(|(name, value)| Ok((name, parse(value.get().as_bytes())?)));
+                Ok(Self::Answer(parsed.collect::<Result<_, BadResult>>()?, body))
+            }
+            _ => Ok(Self::Other),
+        }
+    }
+}
+
+/// What an answer has beside its body.
+const MEMBERS: [&str; 4] = ["statusCode", "headers", "cookies", "isBase64Encoded"];
+
+fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, BadResult> {
+    serde_json::from_slice(json).map_err(|_| BadResult::NotJson)
+}
+
 /// HT-14 to HT-22: an object with a status is an answer; everything else is a body by itself.
 pub(super) fn answer(result: &[u8]) -> Result<HttpAnswer, BadResult> {
-    match serde_json::from_slice(result).map_err(|_| BadResult::NotJson)? {
-        Value::Object(fields) if fields.contains_key("statusCode") => {
+    match Given::read(result)? {
+        Given::Answer(fields, given) => {
             let mut answer = head(&fields)?;
-            answer.body = match fields.get("body") {
-                None | Some(Value::Null) => Bytes::new(),
-                Some(Value::String(text)) => body(text, &fields)?,
+            answer.body = match given.map(RawValue::get) {
+                None | Some("null") => Bytes::new(),
+                Some(json) if json.starts_with('"') => {
+                    body(&parse::<Cow<'_, str>>(json.as_bytes())?, &fields)?
+                }
                 // HT-18: its JSON text.
-                Some(other) => body(&other.to_string(), &fields)?,
+                Some(json) => body(&String::from_utf8_lossy(&compact(json.as_bytes())), &fields)?,
             };
             Ok(answer)
         }
-        Value::String(text) => Ok(HttpAnswer::json(text)),
-        _ => Ok(HttpAnswer::json(compact(result))),
+        Given::Text(text) => Ok(HttpAnswer::json(text)),
+        Given::Other => Ok(HttpAnswer::json(compact(result))),
     }
 }
 
 /// HT-29, HT-30: status, headers and cookies are applied, the body is the whole JSON.
 pub(super) fn answer_as_stream(result: &Bytes) -> Result<HttpAnswer, BadResult> {
-    match serde_json::from_slice(result).map_err(|_| BadResult::NotJson)? {
-        Value::Object(fields) if fields.contains_key("statusCode") => {
-            Ok(HttpAnswer { body: result.clone(), ..head(&fields)? })
-        }
-        _ => Ok(HttpAnswer::json(result.clone())),
+    match Given::read(result)? {
+        Given::Answer(fields, _) => Ok(HttpAnswer { body: result.clone(), ..head(&fields)? }),
+        Given::Text(_) | Given::Other => Ok(HttpAnswer::json(result.clone())),
     }
 }
 
