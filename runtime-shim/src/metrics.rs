@@ -89,7 +89,8 @@ impl Metrics {
             Outcome::Failed(error) if error.is_reported() => "function_error",
             Outcome::Failed(_) => "runtime_error",
             Outcome::TimedOut(_) => "timeout",
-            Outcome::Expired(_) => "expired",
+            // It was not started; the queue counts it.
+            Outcome::Expired(_) => return,
             Outcome::Stopping | Outcome::Stopped(_) => "stopped",
         };
         self.invocations.get_or_create(&[("outcome", word)]).inc();

@@ -6,7 +6,6 @@ mod system;
 use std::time::Duration;
 
 use crate::duration_text::{hundredths_of_millis, millis};
-use crate::error_type;
 use crate::extension::ExtensionStatus;
 use crate::function_error::FunctionError;
 use crate::id::{FunctionVersion, RequestId};
@@ -141,14 +140,6 @@ impl InitPhase {
 // === impl Status ===
 
 impl Status {
-    /// The status of an invoke that ended with `error`.
-    pub fn of(error: &FunctionError) -> Self {
-        match error.error_type() {
-            error_type::TIMED_OUT => Self::Timeout,
-            other => Self::Error(other.to_owned()),
-        }
-    }
-
     fn fields(&self) -> Option<String> {
         match self {
             Self::Success => None,
