@@ -59,9 +59,13 @@ struct Arrival {
 /// What is read of a body that was refused: enough for the client to see the answer instead of a reset.
 const DISCARD: usize = 64 * 1024 * 1024;
 
+/// How long a caller may read nothing of an answer that waits for it; its connection is one of a limited number.
+const WRITE_STALL: Duration = Duration::from_secs(120);
+
 /// Serves on `listener` until `stop`, then drains.
 pub(crate) async fn serve(front: Arc<Front>, listener: TcpListener, stop: CancellationToken) -> Drained {
-    let options = Options::default().drain_timeout(front.config.drain_timeout);
+    let mut options = Options::default().drain_timeout(front.config.drain_timeout);
+    options.http1.write_stall_timeout = Some(WRITE_STALL);
     let service = move |peer: &Peer| {
         let (front, peer) = (Arc::clone(&front), *peer);
         service_fn(move |request| handle(Arc::clone(&front), peer, request))

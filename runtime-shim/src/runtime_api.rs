@@ -67,6 +67,8 @@ pub(crate) fn options() -> Options {
         http1: Http1 {
             title_case_headers: true,
             header_read_timeout: None,
+            // A runtime that is frozen reads its event when it goes on.
+            write_stall_timeout: None,
             max_header_bytes: MAX_RUNTIME_HEADER_BYTES,
             max_headers: 256,
         },

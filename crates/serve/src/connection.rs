@@ -10,6 +10,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
+use crate::stall::Stalling;
+
 /// How HTTP/1.1 is spoken.
 #[derive(Clone, Debug)]
 pub struct Http1 {
@@ -17,6 +19,9 @@ pub struct Http1 {
     pub title_case_headers: bool,
     /// Longest time for a request's head, idle keep-alive time included; `None` for clients that may be quiet for hours.
     pub header_read_timeout: Option<Duration>,
+    /// Longest time without progress while bytes wait for a peer that does not read; then the connection is cut. `None` for
+    /// peers that may take as long as they like.
+    pub write_stall_timeout: Option<Duration>,
     /// Most bytes of a request's head, and of a trailer section.
     pub max_header_bytes: usize,
     /// Most header fields of a request.
@@ -37,7 +42,8 @@ where
     B: Body + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let connection = options.builder().serve_connection(TokioIo::new(io), service).with_upgrades();
+    let io = TokioIo::new(Stalling::new(io, options.write_stall_timeout));
+    let connection = options.builder().serve_connection(io, service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
@@ -79,6 +85,7 @@ impl Default for Http1 {
             // Longer than the idle times of common proxies (Go's is 90 s), so that they close idle connections first
             // and no request is lost to a connection that is just being closed.
             header_read_timeout: Some(Duration::from_secs(120)),
+            write_stall_timeout: None,
             max_header_bytes: 64 * 1024,
             max_headers: 128,
         }

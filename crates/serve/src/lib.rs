@@ -7,6 +7,7 @@
 mod accept;
 mod connection;
 mod listener;
+mod stall;
 mod tasks;
 
 use std::time::Duration;

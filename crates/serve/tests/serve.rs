@@ -130,3 +130,32 @@ async fn unix_sockets() {
     assert!(read_all(client).await.ends_with("done"));
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+/// A caller that does not read its answer gives its place back, and holds up no stop.
+#[tokio::test]
+async fn who_does_not_read_is_cut() {
+    let (listener, address) = tcp().await;
+    let mut options = Options::default().drain_timeout(Duration::from_secs(3600));
+    options.accept.max_connections = 1;
+    options.http1.write_stall_timeout = Some(Duration::from_millis(200));
+    let shutdown = CancellationToken::new();
+    let stop = shutdown.clone();
+    let done = tokio::spawn(async move {
+        // More than sockets hold.
+        let answer =
+            |_| async { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(vec![0; 64 << 20])))) };
+        serve(listener, move |_: &tm_serve::Peer| service_fn(answer), options, stop).await
+    });
+    let mut stalled = TcpStream::connect(address).await.unwrap();
+    stalled.write_all(GET).await.unwrap();
+    let mut byte = [0];
+    stalled.read_exact(&mut byte).await.unwrap();
+    let patience = Duration::from_secs(30);
+    let mut second = TcpStream::connect(address).await.unwrap();
+    second.write_all(GET).await.unwrap();
+    tokio::time::timeout(patience, second.read_exact(&mut byte)).await.expect("a place was free").unwrap();
+    shutdown.cancel();
+    let drained = tokio::time::timeout(patience, done).await.expect("the stop had an end").unwrap();
+    assert_eq!(drained, Drained::Finished);
+    drop((stalled, second));
+}
