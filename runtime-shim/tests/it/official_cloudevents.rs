@@ -122,7 +122,7 @@ fn so_they_do_for_go() {
     if !has("go") {
         return;
     }
-    let folder = tools::cached(&format!("go-cloudevents-{GO_VERSION}-1"), |folder| {
+    let folder = tools::cached(&format!("go-cloudevents-{GO_VERSION}-2"), |folder| {
         fs::write(folder.join("main.go"), GO_PROGRAM).unwrap();
         let module =
             format!("module judge\n\ngo 1.24\n\nrequire github.com/cloudevents/sdk-go/v2 {GO_VERSION}\n");
