@@ -13,6 +13,7 @@ mod settings;
 mod source;
 mod target;
 mod upload;
+mod userinfo;
 mod wait;
 
 use std::{ffi::OsString, process::ExitCode};

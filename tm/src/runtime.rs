@@ -11,7 +11,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tm_resources::tekton::Task;
 
-use crate::{error::HintExt, printer::Printer, target::Target};
+use crate::{error::HintExt, printer::Printer, target::Target, userinfo};
 
 /// Longest time of a download.
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(30);
@@ -84,21 +84,23 @@ pub(crate) fn is_location(typed: &str) -> bool {
 
 /// Reads a Task from a path or URL.
 pub(crate) async fn load(location: &str, printer: &Printer) -> Result<Task> {
+    let shown = userinfo::shown(location);
     let text = if location.starts_with("http://") || location.starts_with("https://") {
         download(location).await?
     } else {
         tokio::fs::read_to_string(location)
             .await
-            .with_context(|| format!("failed to read the Task `{location}`"))
+            .with_context(|| format!("failed to read the Task `{shown}`"))
             .hint("give the path or URL of a Task's YAML")?
     };
-    parse(&text, location, printer)
+    parse(&text, &shown, printer)
 }
 
 async fn download(url: &str) -> Result<String> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().timeout(DOWNLOAD_LIMIT).build()?;
     let response = client.get(url).send().await.and_then(reqwest::Response::error_for_status);
+    let url = userinfo::shown(url);
     let mut response = response.with_context(|| format!("failed to download the Task `{url}`"))?;
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await? {

@@ -16,6 +16,7 @@ pub(crate) use archive::{Archive, pack};
 use crate::{
     error::HintExt,
     settings::{From, ServiceSettings},
+    userinfo,
 };
 
 /// Files that ignore patterns are read from, the first that is there.
@@ -51,6 +52,7 @@ pub(crate) async fn find(settings: &ServiceSettings) -> Result<Source> {
             if looks_like_image(text) {
                 return image(text);
             }
+            let text = userinfo::shown(text);
             let error = Err(anyhow::anyhow!("no such file or directory: `{text}`"));
             match nearest(path) {
                 Some(near) => error.hint(format!(
@@ -75,6 +77,8 @@ async fn clone(url: &str, revision: &str) -> Result<Source> {
 }
 
 fn image(text: &str) -> Result<Source> {
+    // What is parsed is quoted by the parser.
+    let text = userinfo::shown(text);
     let reference = text.parse().with_context(|| format!("`{text}` is no image reference"))?;
     Ok(Source::Image(reference))
 }

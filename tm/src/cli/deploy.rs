@@ -19,7 +19,7 @@ pub(crate) struct DeployService {
     /// Name of the service: a DNS label
     pub(crate) name: String,
     /// Source: a directory, a file, a git URL or an image
-    #[arg(short, long, env = "TM_FROM", default_value = ".", value_name = "SOURCE")]
+    #[arg(short, long, env = "TM_FROM", hide_env_values = true, default_value = ".", value_name = "SOURCE")]
     pub(crate) from: String,
     /// Deprecated: use --from
     #[arg(long, hide = true, conflicts_with = "from")]
@@ -34,7 +34,13 @@ pub(crate) struct DeployService {
     #[arg(long, env = "TM_REVISION", default_value = "master", value_name = "REV")]
     pub(crate) revision: String,
     /// Runtime: an installed Task, a built-in one, a path or a URL; found out from the source when not given
-    #[arg(long, env = "TM_RUNTIME", visible_alias = "build-template", value_name = "NAME|PATH|URL")]
+    #[arg(
+        long,
+        env = "TM_RUNTIME",
+        hide_env_values = true,
+        visible_alias = "build-template",
+        value_name = "NAME|PATH|URL"
+    )]
     pub(crate) runtime: Option<String>,
     /// Longest time of the build
     #[arg(long, env = "TM_BUILD_TIMEOUT", default_value = "10m", value_name = "DURATION")]
@@ -80,6 +86,6 @@ pub(crate) struct DeployTask {
     /// Name to install it under; the Task's own when not given
     pub(crate) name: Option<String>,
     /// Path or URL of the Task's YAML, or the name of a built-in one
-    #[arg(short, long, env = "TM_FILE", value_name = "PATH|URL|NAME")]
+    #[arg(short, long, env = "TM_FILE", hide_env_values = true, value_name = "PATH|URL|NAME")]
     pub(crate) file: String,
 }

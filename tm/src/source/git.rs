@@ -1,11 +1,15 @@
-//! Clones a git repository with the machine's own `git`. The URL and revision are arguments, never part of a command line.
+//! Clones a git repository with the machine's own `git`. The URL and revision are arguments, never part of a command line;
+//! a user and password in the URL are neither: [`Repository`] hands them over by git's environment.
 
-use std::{process::Stdio, time::Duration};
+mod repository;
+
+use std::{path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use tokio::{process::Command, time::timeout};
 
-use crate::error::HintExt;
+use self::repository::Repository;
+use crate::{error::HintExt, userinfo};
 
 /// Longest time of a clone.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -13,36 +17,73 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// The branch the first tm took by default; where a repository has none of that name, its own default is meant.
 const OLD_DEFAULT: &str = "master";
 
+/// Variables that would lead git to another repository, as they are set in a hook (`git rev-parse --local-env-vars`).
+const ELSEWHERE: [&str; 8] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+];
+
 /// Clones into `source` of a temporary folder.
 pub(super) async fn clone(url: &str, revision: &str) -> Result<tempfile::TempDir> {
     if url.starts_with('-') || revision.starts_with('-') {
-        bail!("`{url}` at `{revision}` is no git source");
+        bail!("`{}` at `{revision}` is no git source", userinfo::shown(url));
     }
+    let repository = Repository::of(url)?;
     let folder = tempfile::tempdir().context("failed to make a temporary folder")?;
-    let first = run(url, Some(revision), &folder).await?;
-    let second =
-        if first.is_some() && revision == OLD_DEFAULT { run(url, None, &folder).await? } else { first };
-    match second {
+    let target = folder.path().join("source");
+    let failure = timeout(LIMIT, fetch(&repository, revision, &target)).await;
+    let failure = failure.with_context(|| format!("git did not finish within {} s", LIMIT.as_secs()))??;
+    match failure {
         None => Ok(folder),
         Some(reason) => {
-            Err(anyhow::anyhow!(reason).context(format!("failed to clone `{url}` at `{revision}`")))
-                .hint("check the URL, and the branch or tag given with --revision")
+            Err(anyhow::anyhow!(reason)
+                .context(format!("failed to clone `{}` at `{revision}`", repository.url)))
+            .hint("check the URL, and the branch or tag given with --revision")
         }
     }
 }
 
-/// Runs git; `Some` is what it said when it failed.
-async fn run(url: &str, revision: Option<&str>, folder: &tempfile::TempDir) -> Result<Option<String>> {
-    let target = folder.path().join("source");
-    let _ = fs_err::remove_dir_all(&target);
-    let mut command = Command::new("git");
-    command.args(["clone", "--quiet", "--depth", "1"]);
-    if let Some(revision) = revision {
-        command.args(["--branch", revision]);
+/// Fetches what `revision` means; `Some` is what git said when it failed.
+async fn fetch(repository: &Repository, revision: &str, target: &Path) -> Result<Option<String>> {
+    let named = clone_branch(repository, Some(revision), target).await?;
+    if named.is_some() && revision == OLD_DEFAULT {
+        return clone_branch(repository, None, target).await;
     }
-    command.arg("--").arg(url).arg(&target);
-    command.env("GIT_TERMINAL_PROMPT", "0").stdin(Stdio::null()).kill_on_drop(true);
-    let output = timeout(LIMIT, command.output()).await.context("git did not finish in time")?;
+    Ok(named)
+}
+
+async fn clone_branch(
+    repository: &Repository,
+    branch: Option<&str>,
+    target: &Path,
+) -> Result<Option<String>> {
+    let mut command = git(repository);
+    command.args(["clone", "--quiet", "--depth", "1"]);
+    if let Some(branch) = branch {
+        command.args(["--branch", branch]);
+    }
+    command.arg("--").arg(&repository.url).arg(target);
+    run(command).await
+}
+
+fn git(repository: &Repository) -> Command {
+    let mut command = Command::new("git");
+    for variable in ELSEWHERE {
+        command.env_remove(variable);
+    }
+    command.envs(repository.environment()).env("GIT_TERMINAL_PROMPT", "0");
+    command
+}
+
+/// Runs git; `Some` is what it said when it failed.
+async fn run(mut command: Command) -> Result<Option<String>> {
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
     let output = output.context("failed to run `git`").hint("install git, or give a directory")?;
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Ok((!output.status.success()).then_some(said))
