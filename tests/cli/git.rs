@@ -83,6 +83,51 @@ async fn a_token_in_the_place_of_the_user() -> Result<()> {
     Ok(())
 }
 
+/// Commits another `main.py` with no branch at it; its id, and the tag of an image of it.
+async fn next_commit(machine: &Machine, file: &str) -> Result<(String, String)> {
+    let folder = machine.path().join("served/repo.git");
+    fs_err::write(folder.join("main.py"), file)?;
+    git(machine, "commit -q -a -m next").await?;
+    let image = tag(&deploy(machine, &folder.display().to_string(), &[]).await)?;
+    Ok((git(machine, "rev-parse HEAD").await?, image))
+}
+
+#[tokio::test]
+async fn a_commit_by_its_id() -> Result<()> {
+    if tools::find("git").is_none() {
+        return Ok(());
+    }
+    let (_target, machine) = target().await;
+    let machine = machine.with_env("LC_ALL", "C");
+    let folder = repository(&machine).await?;
+    let url = format!("file://{}", folder.display());
+    let (old, old_image) = next_commit(&machine, "old = 1\n").await?;
+    let (_, new_image) = next_commit(&machine, "new = 1\n").await?;
+    ensure!(old_image != new_image, "two commits, two images");
+    git(&machine, "checkout -q --detach").await?;
+    let (stray, stray_image) = next_commit(&machine, "stray = 1\n").await?;
+    git(&machine, "update-ref refs/pull/1/head HEAD").await?;
+    git(&machine, "checkout -q main").await?;
+
+    let at = async |revision: &str| deploy(&machine, &url, &["--revision", revision]).await;
+    ensure!(tag(&at("main").await)? == new_image, "a branch");
+    ensure!(tag(&at(&old).await)? == old_image, "a commit");
+    ensure!(tag(&at(&old[..8]).await)? == old_image, "a short one");
+    ensure!(tag(&at(&stray).await)? == stray_image, "one that no branch holds");
+    ensure!(tag(&at("refs/pull/1/head").await)? == stray_image, "a ref by its whole name");
+    for none in ["nothing", "0123456789012345678901234567890123456789"] {
+        let ran = at(none).await;
+        ensure!(ran.code == 1 && ran.stderr.contains(&format!("branch {none} not found")), "{ran:?}");
+        ensure!(ran.stderr.contains("hint: check the URL, and the branch, tag or commit"), "{ran:?}");
+    }
+
+    // A server of old, which gives out nothing that no ref names.
+    fs_err::write(machine.path().join("home/.gitconfig"), "[protocol]\n\tversion = 0\n")?;
+    ensure!(tag(&at(&old).await)? == old_image, "a commit of such a server's branch");
+    ensure!(at("0123456789012345678901234567890123456789").await.code == 1, "nothing is nothing");
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_was_mistyped_is_shown_without_the_password() -> Result<()> {
     let (_target, machine) = target().await;

@@ -17,7 +17,7 @@ pub(crate) struct ServiceSettings {
     pub(crate) name: String,
     /// Where the source is, as typed.
     pub(crate) from: From,
-    /// Branch or tag of a git source.
+    /// Branch, tag or commit of a git source.
     pub(crate) revision: String,
     /// Runtime as typed.
     pub(crate) runtime: Option<String>,

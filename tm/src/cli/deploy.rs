@@ -30,7 +30,7 @@ pub(crate) struct DeployService {
     /// Deprecated: use --from
     #[arg(long, hide = true, conflicts_with_all = ["from", "from_path", "from_image"])]
     pub(crate) from_source: Option<String>,
-    /// Branch or tag of a git source
+    /// Branch, tag or commit of a git source
     #[arg(long, env = "TM_REVISION", default_value = "master", value_name = "REV")]
     pub(crate) revision: String,
     /// Runtime: an installed Task, a built-in one, a path or a URL; found out from the source when not given

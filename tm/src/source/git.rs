@@ -1,4 +1,4 @@
-//! Clones a git repository with the machine's own `git`. The URL and revision are arguments, never part of a command line;
+//! Fetches a git repository with the machine's own `git`, no more of it than the revision where the server lets. The URL and revision are arguments, never part of a command line;
 //! a user and password in the URL are neither: [`Repository`] hands them over by git's environment.
 
 mod repository;
@@ -44,18 +44,58 @@ pub(super) async fn clone(url: &str, revision: &str) -> Result<tempfile::TempDir
         Some(reason) => {
             Err(anyhow::anyhow!(reason)
                 .context(format!("failed to clone `{}` at `{revision}`", repository.url)))
-            .hint("check the URL, and the branch or tag given with --revision")
+            .hint("check the URL, and the branch, tag or commit given with --revision")
         }
     }
 }
 
-/// Fetches what `revision` means; `Some` is what git said when it failed.
+/// Fetches what `revision` means: a branch or tag, else a commit. `Some` is what git said when it failed.
 async fn fetch(repository: &Repository, revision: &str, target: &Path) -> Result<Option<String>> {
-    let named = clone_branch(repository, Some(revision), target).await?;
-    if named.is_some() && revision == OLD_DEFAULT {
+    let Some(reason) = clone_branch(repository, Some(revision), target).await? else { return Ok(None) };
+    if revision == OLD_DEFAULT {
         return clone_branch(repository, None, target).await;
     }
-    Ok(named)
+    let found = fetch_commit(repository, revision, target).await?;
+    Ok((!found).then_some(reason))
+}
+
+/// Fetches a commit by its id or by a ref's whole name; says whether it is there.
+async fn fetch_commit(repository: &Repository, revision: &str, target: &Path) -> Result<bool> {
+    let fetch = ["fetch", "--quiet", "--depth", "1", "--", &repository.url, revision];
+    if in_folder(repository, target, &["init", "--quiet"]).await?.is_some() {
+        return Ok(false);
+    }
+    if in_folder(repository, target, &fetch).await?.is_none() {
+        return checkout(repository, target, "FETCH_HEAD").await;
+    }
+    if !may_be_commit(revision) {
+        return Ok(false);
+    }
+    // Servers need not give out what no branch or tag names, and know no short ids: everything, then.
+    let everything =
+        ["fetch", "--quiet", "--tags", "--", &repository.url, "+refs/heads/*:refs/remotes/origin/*"];
+    if in_folder(repository, target, &everything).await?.is_some() {
+        return Ok(false);
+    }
+    checkout(repository, target, revision).await
+}
+
+async fn checkout(repository: &Repository, target: &Path, commit: &str) -> Result<bool> {
+    let failure = in_folder(repository, target, &["checkout", "--quiet", "--detach", commit]).await?;
+    Ok(failure.is_none())
+}
+
+/// Whether a word can be a commit's id, whole or its begin as git prints it.
+fn may_be_commit(word: &str) -> bool {
+    (7..=64).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Runs git in the folder, which is made if need be.
+async fn in_folder(repository: &Repository, folder: &Path, args: &[&str]) -> Result<Option<String>> {
+    fs_err::create_dir_all(folder).context("failed to make a temporary folder")?;
+    let mut command = git(repository);
+    command.arg("-C").arg(folder).args(args);
+    run(command).await
 }
 
 async fn clone_branch(
