@@ -38,7 +38,7 @@ def flood(id):
     sock = socket.create_connection(API.split(":"))
     sock.sendall(("POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\r\nHost: x\r\n"
         "Lambda-Runtime-Function-Response-Mode: streaming\r\nTransfer-Encoding: chunked\r\n\r\n" % id).encode())
-    for _ in range(1000): sock.sendall(b"186a0\r\n" + b"x" * 100000 + b"\r\n")
+    for _ in range(600): sock.sendall(b"186a0\r\n" + b"x" * 100000 + b"\r\n")
     sock.sendall(b"0\r\n\r\n")
     touch("flooded", sock.recv(4096).split(b" ")[1].decode())
 def play(id, body):

@@ -159,7 +159,7 @@ while True:
     invoke, body, headers = next_event()
     respond(invoke, json.dumps(os.getpid()))
 ";
-    let shim = python(program).env("FUNCTION_TTL", "3s").start();
+    let shim = python(program).env("FUNCTION_TTL", "5s").start();
     let first = shim.invoke("1");
     assert_eq!((first.status, first.blamed()), (200, false), "{}", first.text());
     let log = shim.wait_log("REPORT", 1);

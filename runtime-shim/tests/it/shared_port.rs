@@ -45,7 +45,7 @@ fn a_crash_on_the_shared_port_fails_its_own_invoke_only() {
 fn st_07_a_stream_that_nobody_reads_leaves_nothing_on_the_shared_port() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let setup = Setup::actor().env("INTERNAL_API_PORT", &port.to_string()).env("INVOKER_COUNT", "1");
-    let shim = setup.env("TM_INVOKE_MODE", "RESPONSE_STREAM").env("FUNCTION_TTL", "2s").start();
+    let shim = setup.env("TM_INVOKE_MODE", "RESPONSE_STREAM").env("FUNCTION_TTL", "5s").start();
     let event = r#"{"do":"stream","pieces":[{"size":100000000}]}"#;
     let mut caller = http::connect(shim.port());
     let head = http::head("POST", "/", &format!("Content-Length: {}\r\n", event.len()));
