@@ -1,5 +1,6 @@
 //! What `tm` prints: snapshots of help and messages. `INSTA_UPDATE=always cargo test -p tm --test cli` renews them.
 
+mod delete;
 mod environment;
 mod git;
 mod streams;
