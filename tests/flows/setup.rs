@@ -40,6 +40,33 @@ async fn a_target_that_needs_nothing() -> Result<()> {
     Ok(())
 }
 
+/// The engine's own settings are somebody else's, so these are all that setup has.
+#[tokio::test]
+async fn the_last_settings_can_be_taken_away() -> Result<()> {
+    let machine = machine();
+    let set = [
+        "setup",
+        "--image",
+        "python.BUILD_IMAGE=r.example.com/p:1",
+        "--image",
+        "go.SSH_KEY=r.example.com/k:1",
+    ];
+    machine.tm_ok(set).await?;
+    let task = machine.tm_ok(["get", "task", "python", "-o", "yaml"]).await?;
+    ensure!(task.contains("default: r.example.com/p:1"), "{task}");
+    let unset = ["setup", "--image", "python.BUILD_IMAGE=", "--image", "go.SSH_KEY="];
+    let dry = machine.tm_ok(unset.iter().chain(&["--dry", "-o", "name"])).await?;
+    ensure!(dry.starts_with("configmap/tm-config\n"), "the change is shown: {dry}");
+    let ran = machine.tm(unset).await;
+    ensure!(ran.code == 0 && ran.stderr.contains("Settings written"), "{ran:?}");
+    let task = machine.tm_ok(["get", "task", "python", "-o", "yaml"]).await?;
+    ensure!(!task.contains("r.example.com"), "{task}");
+    let after = machine.tm(["setup", "--dry"]).await;
+    ensure!(after.code == 0 && !after.stdout.contains("r.example.com"), "they came back: {after:?}");
+    ensure!(!after.stdout.contains("kind: ConfigMap"), "nothing is left to be set: {after:?}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_is_wrong_has_a_hint() -> Result<()> {
     let machine = machine();

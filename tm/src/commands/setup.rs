@@ -11,7 +11,10 @@ mod settings;
 use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding, Subject};
+use k8s_openapi::api::{
+    core::v1::ConfigMap,
+    rbac::v1::{Role, RoleBinding, Subject},
+};
 use kube::{
     Api, Resource,
     api::{Patch, PatchParams},
@@ -98,8 +101,9 @@ pub(super) async fn run(args: Setup, session: Session) -> Result<()> {
     effective.extend(copied);
     let tasks = tasks(&effective, &target.namespace, &session)?;
     let rights = rights(&args, &target.namespace)?;
+    let map = settings::config_map(data, &before);
     if session.global.dry {
-        let mut all = settings_objects(data)?;
+        let mut all = settings_objects(map)?;
         for task in &tasks {
             all.push(serde_json::to_value(task)?);
         }
@@ -108,7 +112,7 @@ pub(super) async fn run(args: Setup, session: Session) -> Result<()> {
     }
     push(&made, &clients, &session).await?;
     copies::push(&copies, &clients, &session).await?;
-    apply_settings(data, &args, &session, &target).await?;
+    apply_settings(map, &args, &session, &target).await?;
     for task in &tasks {
         apply(&target, &target.namespace, task, true).await?;
     }
@@ -266,24 +270,24 @@ fn rights(args: &Setup, namespace: &str) -> Result<Vec<Value>> {
     Ok(all)
 }
 
-fn settings_objects(data: BTreeMap<String, String>) -> Result<Vec<Value>> {
+fn settings_objects(map: Option<ConfigMap>) -> Result<Vec<Value>> {
     let (role, binding) = settings::reader();
     let mut all = Vec::new();
-    if !data.is_empty() {
-        all.push(serde_json::to_value(settings::config_map(data))?);
+    if let Some(map) = map {
+        all.push(serde_json::to_value(map)?);
     }
     all.extend([serde_json::to_value(role)?, serde_json::to_value(binding)?]);
     Ok(all)
 }
 
 async fn apply_settings(
-    data: BTreeMap<String, String>,
+    map: Option<ConfigMap>,
     args: &Setup,
     session: &Session,
     target: &Target,
 ) -> Result<()> {
-    if !data.is_empty() {
-        apply(target, NAMESPACE, &settings::config_map(data), args.force).await?;
+    if let Some(map) = map {
+        apply(target, NAMESPACE, &map, args.force).await?;
         session.printer.note(&format!("Settings written to ConfigMap {NAMESPACE}/{TM_CONFIG}"));
     }
     let (role, binding) = settings::reader();

@@ -69,9 +69,14 @@ pub(super) fn typed(images: &[String]) -> Result<BTreeMap<String, Option<String>
     images.iter().map(one).collect()
 }
 
-/// The ConfigMap.
-pub(super) fn config_map(data: BTreeMap<String, String>) -> ConfigMap {
-    ConfigMap { metadata: metadata(TM_CONFIG), data: Some(data), ..ConfigMap::default() }
+/// The ConfigMap to apply: an empty one, too, where an earlier run's settings are to be taken away.
+pub(super) fn config_map(data: BTreeMap<String, String>, before: &Before) -> Option<ConfigMap> {
+    let says_something = !data.is_empty() || !before.ours.is_empty();
+    says_something.then(|| ConfigMap {
+        metadata: metadata(TM_CONFIG),
+        data: Some(data),
+        ..ConfigMap::default()
+    })
 }
 
 /// Lets everybody who is logged in read the settings and the registry's address.
