@@ -35,16 +35,17 @@ pub(super) async fn run(args: DeployService, session: Session) -> Result<()> {
         Source::Files { ref path, .. } => {
             let prepared = session.interrupt.guard(Box::pin(prepare(&settings, path, &session))).await;
             let (archive, target, plan) = prepared.interrupted_leaves(nothing)?;
-            if session.global.dry {
-                output::object(&session, &build::object(&plan))?;
-                session.printer.data("---");
-                (plan.destination.push.clone(), Some(plan))
+            let image = if session.global.dry {
+                plan.destination.push.clone()
             } else {
-                let built = build::run(&session, &target, &plan, &archive).await?;
-                (built.image, Some(plan))
-            }
+                build::run(&session, &target, &plan, &archive).await?.image
+            };
+            (image, Some(plan))
         }
     };
+    if session.global.dry {
+        return Box::pin(dry(&settings, &image, run.as_ref(), &session)).await;
+    }
     if settings.build_only {
         session.printer.data(&image);
         return Ok(());
@@ -89,6 +90,23 @@ async fn plan(
     build::plan(session, target, settings, runtime, destination).await
 }
 
+/// Prints what would be sent: the build of a source and, unless the build is all that is wanted, the Service.
+async fn dry(settings: &ServiceSettings, image: &str, plan: Option<&Plan>, session: &Session) -> Result<()> {
+    let mut objects = Vec::new();
+    if let Some(plan) = plan {
+        objects.push(serde_json::to_value(build::object(plan))?);
+    }
+    if !settings.build_only {
+        let wanted = session.interrupt.guard(Box::pin(wanted(settings, image, plan, session))).await;
+        let (_, service) = wanted.interrupted_leaves(nothing)?;
+        objects.push(serde_json::to_value(service)?);
+    }
+    match objects.as_slice() {
+        [one] => output::object(session, one),
+        all => output::objects(session, all),
+    }
+}
+
 async fn deploy(
     settings: &ServiceSettings,
     image: &str,
@@ -98,9 +116,6 @@ async fn deploy(
     let wanted = session.interrupt.guard(Box::pin(wanted(settings, image, plan, session))).await;
     let (target, wanted) =
         wanted.interrupted_leaves(|| format!("no service was created or changed; the image is {image}"))?;
-    if session.global.dry {
-        return output::object(session, &wanted);
-    }
     let services: Api<Service> = Api::namespaced(target.client.clone(), &target.namespace);
     // Not given up by Ctrl-C: afterwards it is known whether the service was changed.
     let params = PatchParams::apply(labels::tm::FIELD_MANAGER).force();

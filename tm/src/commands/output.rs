@@ -9,10 +9,7 @@ use crate::cli::Output;
 
 /// Prints one object; YAML when nothing else is asked for, as the first tm did.
 pub(super) fn object(session: &Session, object: &impl Serialize) -> Result<()> {
-    let mut value = serde_json::to_value(object)?;
-    strip(&mut value);
-    // As kubectl has them.
-    value.sort_all_objects();
+    let value = tidy(serde_json::to_value(object)?);
     match session.global.output {
         Some(Output::Json) => session.printer.data(&serde_json::to_string_pretty(&value)?),
         Some(Output::Name) => session.printer.data(&name(&value)),
@@ -24,6 +21,7 @@ pub(super) fn object(session: &Session, object: &impl Serialize) -> Result<()> {
 /// Prints several objects: documents of one YAML stream, a JSON List, or a name a line. Nothing is made of `--output` beyond
 /// that, so the result can be applied as it is.
 pub(super) fn objects(session: &Session, objects: &[Value]) -> Result<()> {
+    let objects: Vec<Value> = objects.iter().cloned().map(tidy).collect();
     match session.global.output {
         Some(Output::Json) => {
             let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
@@ -49,6 +47,13 @@ pub(super) fn yaml(value: &impl Serialize) -> Result<String> {
     Ok(text.trim_end().to_owned())
 }
 
+/// Without the server's bookkeeping, keys in the order kubectl has them in.
+fn tidy(mut value: Value) -> Value {
+    strip(&mut value);
+    value.sort_all_objects();
+    value
+}
+
 /// Bookkeeping of the server that no person wants to read, as kubectl hides it.
 fn strip(value: &mut Value) {
     if let Some(items) = value.get_mut("items").and_then(Value::as_array_mut) {
@@ -59,11 +64,13 @@ fn strip(value: &mut Value) {
     }
 }
 
-/// `kind.group/name`.
+/// `kind.group/name`; of a name that the server makes up the part that is known.
 fn name(value: &Value) -> String {
     let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let group = text("/apiVersion").split_once('/').map(|(group, _)| format!(".{group}")).unwrap_or_default();
-    format!("{}{group}/{}", text("/kind").to_lowercase(), text("/metadata/name"))
+    let name =
+        ["/metadata/name", "/metadata/generateName"].map(text).into_iter().find(|name| !name.is_empty());
+    format!("{}{group}/{}", text("/kind").to_lowercase(), name.unwrap_or_default())
 }
 
 #[cfg(test)]
