@@ -19,6 +19,8 @@ use tokio::{
     time::timeout,
 };
 
+use crate::support::shell_function;
+
 /// Longest wait for something a cluster does by itself.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -27,6 +29,17 @@ async fn setting(machine: &Machine, key: &str) -> Result<String> {
     let map = machine.kubectl(["get", "configmap", "tm-config", "-n", "kube-public", "-o", "json"]).await?;
     let map: Value = serde_json::from_str(&map)?;
     Ok(map["data"][key].as_str().with_context(|| format!("tm-config has no {key}: {map}"))?.to_owned())
+}
+
+/// A function with so many MiB that cannot be compressed.
+fn large_function(machine: &Machine, name: &str, mebibytes: u64) -> Result<String> {
+    let folder = shell_function(machine, name, "echo large");
+    let mut noise = fs_err::File::create(folder.join("noise"))?;
+    std::io::copy(
+        &mut std::io::Read::take(fs_err::File::open("/dev/urandom")?, mebibytes << 20),
+        &mut noise,
+    )?;
+    Ok(folder.display().to_string())
 }
 
 /// Reads stderr of a running `tm` until `marker` shows up; what was read.

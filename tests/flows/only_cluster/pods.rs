@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::{ended, failed_with, until};
+use super::{ended, failed_with, large_function, until};
 use crate::{
     support::{apply, nothing_left, shell_function},
     target,
@@ -99,14 +99,3 @@ async fn a_pod_that_is_evicted_for_its_disk() -> Result<()> {
 
 /// MiB whose upload takes long enough for something to happen. kubelets look at disks every 10 s, so an eviction wants more.
 const LARGE: u64 = 300;
-
-/// A function with so many MiB that cannot be compressed.
-fn large_function(machine: &tm_testkit::machine::Machine, name: &str, mebibytes: u64) -> Result<String> {
-    let folder = shell_function(machine, name, "echo large");
-    let mut noise = fs_err::File::create(folder.join("noise"))?;
-    std::io::copy(
-        &mut std::io::Read::take(fs_err::File::open("/dev/urandom")?, mebibytes << 20),
-        &mut noise,
-    )?;
-    Ok(folder.display().to_string())
-}
