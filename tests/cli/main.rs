@@ -60,4 +60,12 @@ snapshots! {
     no_source: "deploy service a -f ./nowhere",
     password_missing: "set registry-auth r --registry h --username u",
     no_engine: "local status",
+    old_deploy_taskrun: "deploy taskrun x -t go -f .",
+    old_pipelineresource: "deploy pipelineresource x --url https://h/r.git --rev main",
+    old_channel: "get channels",
+    old_git_auth: "set git-auth",
+    old_generate: "generate python hello",
+    old_push: "push -t token",
+    old_deploy_manifest: "deploy -f serverless.yaml",
+    old_delete_manifest: "delete -f serverless.yaml hello",
 }

@@ -4,6 +4,7 @@ mod deploy;
 mod environment;
 mod local;
 mod objects;
+mod old;
 mod registry_auth;
 mod setup;
 
@@ -120,12 +121,10 @@ pub(crate) enum Command {
 
 /// Parses, runs, reports.
 pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let cli = match parse(args) {
+    let line: Vec<OsString> = args.collect();
+    let cli = match parse(&line) {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
+        Err(error) => return refused(&error, &line),
     };
     let printer = Printer::new(cli.global.debug);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
@@ -142,6 +141,18 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitStatus::Success.into(),
         Err(error) => error::report(&error, &printer).into(),
     }
+}
+
+/// Says what is wrong with a line, or prints what it asks for (`--help`).
+fn refused(error: &clap::Error, line: &[OsString]) -> ExitCode {
+    if let Some(answer) = old::answer(error, line) {
+        let printer = Printer::new(false);
+        printer.error(answer.text);
+        printer.hint(answer.hint);
+        return ExitStatus::Usage.into();
+    }
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 /// What was typed, or clap's word on what is wrong with it.
