@@ -34,8 +34,8 @@ const STALL: Duration = Duration::from_secs(60);
 const RESULT: Duration = Duration::from_secs(120);
 /// How long the result, or the rest of the output, may still take on a connection that has no more to say.
 const REST: Duration = Duration::from_secs(2);
-/// The reason of the result of a program that ended with another code than 0 (client-go's remotecommand).
-const EXIT_CODE: &str = "NonZeroExitCode";
+/// Exit codes above are those of programs that a signal ended.
+const KILLED: i32 = 128;
 /// Bytes written at a time.
 const CHUNK: usize = 256 << 10;
 /// What is kept of the receiver's output.
@@ -240,18 +240,32 @@ fn judge(status: &Status, said: &str) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     let message = status.message.clone().unwrap_or_default();
-    // Where the node could not be asked, or has no such container any more, the API server says so in the place of a result.
-    if status.reason.as_deref() != Some(EXIT_CODE) {
-        return Ok(Outcome::Unknown(message));
+    match exit_code(status) {
+        // Where the node could not be asked, or has no such container any more, the API server says so in the place of a result.
+        None => return Ok(Outcome::Unknown(message)),
+        // It was killed, with its pod in all likelihood, of which more will be heard.
+        Some(code) if code > KILLED => return Ok(Outcome::Unknown(message)),
+        Some(_) => {}
     }
     let why = if said.is_empty() { message } else { said.to_owned() };
     Err(anyhow!(why).context("the build pod refused the source"))
+}
+
+/// The code of a program that did not end with 0 (client-go's remotecommand).
+fn exit_code(status: &Status) -> Option<i32> {
+    if status.reason.as_deref() != Some("NonZeroExitCode") {
+        return None;
+    }
+    let causes = status.details.as_ref().and_then(|details| details.causes.as_ref()).into_iter().flatten();
+    let code = causes.into_iter().find(|cause| cause.reason.as_deref() == Some("ExitCode"));
+    code?.message.as_ref()?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use std::future::{pending, ready};
 
+    use serde_json::json;
     use tokio::time::Instant;
 
     use super::*;
@@ -273,21 +287,20 @@ mod tests {
 
     #[test]
     fn only_the_receivers_own_words_are_final() {
-        let failed = |reason: &str, message: &str| Status {
-            status: Some("Failure".into()),
-            reason: Some(reason.into()),
-            message: Some(message.into()),
-            ..Status::default()
-        };
         let gone = "unable to upgrade connection: container not found (\"step-sources-receiver\")";
-        assert!(
-            matches!(judge(&failed("InternalError", gone), ""), Ok(Outcome::Unknown(why)) if why == gone)
-        );
-        let error = judge(&failed(EXIT_CODE, "command terminated with exit code 5"), "not a tar").err();
-        assert_eq!(
-            format!("{:#}", error.expect("it is final")),
-            "the build pod refused the source: not a tar"
-        );
+        let refused = json!({"status": "Failure", "reason": "InternalError", "message": gone});
+        let refused = serde_json::from_value(refused).expect("it is a status");
+        assert!(matches!(judge(&refused, ""), Ok(Outcome::Unknown(why)) if why == gone));
+        let ended = |code: i32| {
+            let ended = json!({
+                "status": "Failure", "reason": "NonZeroExitCode", "message": format!("command terminated with {code}"),
+                "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]},
+            });
+            judge(&serde_json::from_value(ended).expect("it is a status"), "not a tar")
+        };
+        let error = ended(5).err().expect("it is final");
+        assert_eq!(format!("{error:#}"), "the build pod refused the source: not a tar");
+        assert!(matches!(ended(137), Ok(Outcome::Unknown(why)) if why == "command terminated with 137"));
     }
 
     #[tokio::test(start_paused = true)]
