@@ -19,8 +19,10 @@ use crate::{
     userinfo,
 };
 
-/// Files that ignore patterns are read from, the first that is there.
-const IGNORE_FILES: [&str; 2] = [".tmignore", ".gitignore"];
+/// Patterns of what is left out, instead of those of `.gitignore`.
+const TM_IGNORE: &str = ".tmignore";
+/// Files that ignore patterns are read from.
+const IGNORE_FILES: [&str; 2] = [TM_IGNORE, ".gitignore"];
 
 /// Where a function comes from.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use fs_err as fs;
 use ignore::WalkBuilder;
 use sha2::{Digest, Sha256};
 
-use super::IGNORE_FILES;
+use super::{IGNORE_FILES, TM_IGNORE};
 use crate::error::HintExt;
 
 /// Larger sources are refused: a Lambda package is at most 250 MB, and nobody means to upload a disk.
@@ -71,15 +71,19 @@ fn single(path: &Path) -> Result<Vec<Entry>> {
 fn walk(root: &Path) -> Result<Vec<Entry>> {
     let mut builder = WalkBuilder::new(root);
     builder.standard_filters(false).follow_links(false).sort_by_file_name(Ord::cmp);
-    if let Some(file) = IGNORE_FILES.iter().map(|name| root.join(name)).find(|path| path.is_file())
-        && let Some(error) = builder.add_ignore(&file)
-    {
-        return Err(anyhow::Error::new(error).context(format!("failed to read `{}`", file.display())));
+    // Each file's patterns are anchored where it lies, as git's are. `.gitignore` counts outside of repositories, too.
+    if root.join(TM_IGNORE).is_file() {
+        builder.add_custom_ignore_filename(TM_IGNORE);
+    } else {
+        builder.git_ignore(true).require_git(false);
     }
     builder.filter_entry(|entry| !NEVER.iter().any(|name| entry.file_name() == *name));
     let mut entries = Vec::new();
     for entry in builder.build() {
         let entry = entry.with_context(|| format!("failed to read `{}`", root.display()))?;
+        if let Some(error) = entry.error() {
+            bail!("failed to read what `{}` leaves out: {error}", entry.path().display());
+        }
         let path = entry.into_path();
         let name = path.strip_prefix(root).context("an entry lies outside of the source")?.to_owned();
         if name.as_os_str().is_empty() || IGNORE_FILES.iter().any(|ignore| name == Path::new(ignore)) {
@@ -226,6 +230,37 @@ mod tests {
         assert_eq!(names(&pack(folder.path()).expect("it packs")), ["a.py", "d", "d/c.py"]);
         fs::write(folder.path().join(".tmignore"), "d\n").expect("it writes");
         assert_eq!(names(&pack(folder.path()).expect("it packs")), ["a.py", "b.log"]);
+    }
+
+    #[test]
+    fn patterns_are_anchored_where_their_file_lies() {
+        let folder = source(&[
+            (".gitignore", "/target/\n/.env\nd/*.bin\n!d/keep.bin\n"),
+            ("target/big", "1"),
+            (".env", "SECRET=1"),
+            ("d/a.bin", "2"),
+            ("d/keep.bin", "3"),
+            ("d/.gitignore", "/b\n"),
+            ("d/b", "4"),
+            ("d/target/c", "5"),
+        ]);
+        let packed = ["d", "d/.gitignore", "d/keep.bin", "d/target", "d/target/c"];
+        assert_eq!(names(&pack(folder.path()).expect("it packs")), packed);
+        fs::write(folder.path().join(".tmignore"), "/d/\n/target/\n").expect("it writes");
+        assert_eq!(names(&pack(folder.path()).expect("it packs")), [".env"]);
+    }
+
+    #[test]
+    fn ignore_files_of_folders_above_do_not_count() {
+        let folder = source(&[(".gitignore", "*\n"), ("f/a", "1")]);
+        assert_eq!(names(&pack(&folder.path().join("f")).expect("it packs")), ["a"]);
+    }
+
+    #[test]
+    fn a_pattern_that_is_none_is_an_error() {
+        let folder = source(&[(".tmignore", "{a\n"), ("a", "1")]);
+        let error = pack(folder.path()).expect_err("it is no pattern").to_string();
+        assert!(error.contains(".tmignore") && error.contains("{a"), "{error}");
     }
 
     #[test]
