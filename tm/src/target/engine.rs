@@ -155,6 +155,16 @@ fn last_error(paths: &Paths, begin: u64) -> String {
     last.strip_prefix("tm engine: ").unwrap_or(last).to_owned()
 }
 
+/// Whether a process runs; one that has ended and only waits for its parent does not.
+fn is_alive(pid: Pid) -> bool {
+    let ended = || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // `PID (NAME) STATE …`, and the name may be anything.
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X']))
+    };
+    kill(pid, None).is_ok() && !ended()
+}
+
 /// Stops the engine; `false` when none ran.
 pub(crate) async fn stop(paths: &Paths) -> Result<bool> {
     // An engine of any version is to be stopped.
@@ -162,7 +172,8 @@ pub(crate) async fn stop(paths: &Paths) -> Result<bool> {
     let pid = Pid::from_raw(i32::try_from(engine.pid).context("the lock file names no process")?);
     kill(pid, Signal::SIGTERM).context("failed to signal the engine")?;
     let deadline = Instant::now() + STOP_LIMIT;
-    while running(paths).or_else(not_yet)?.is_some() {
+    // It lets the lock go a moment before it ends.
+    while running(paths).or_else(not_yet)?.is_some() || is_alive(pid) {
         if Instant::now() > deadline {
             kill(pid, Signal::SIGKILL).context("failed to kill the engine")?;
             bail!("the engine did not stop within {} seconds and was killed", STOP_LIMIT.as_secs());
