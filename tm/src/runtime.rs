@@ -34,15 +34,28 @@ pub(crate) async fn resolve(typed: &str, target: &Target, printer: &Printer) -> 
         return Ok(Runtime { name: task.name_any(), task });
     }
     let installed: Api<Task> = Api::namespaced(target.client.clone(), &target.namespace);
-    if let Some(task) = installed.get_opt(typed).await.context("failed to look for the runtime")? {
-        printer.debug(&format!("runtime {typed} is an installed Task"));
-        let name = tasks::find(typed).map_or(typed, |builtin| builtin.alias_of);
-        return Ok(Runtime { name: name.to_owned(), task });
+    for name in names(typed) {
+        if let Some(task) = installed.get_opt(name).await.context("failed to look for the runtime")? {
+            printer.debug(&format!("runtime {typed} is the installed Task {name}"));
+            let builtin = tasks::find(typed);
+            if let Some(note) = builtin.as_ref().and_then(|builtin| builtin.note) {
+                printer.note(&format!("{typed}: {note}"));
+            }
+            let name = builtin.map_or(name, |builtin| builtin.alias_of);
+            return Ok(Runtime { name: name.to_owned(), task });
+        }
     }
     match builtin(typed, printer)? {
         Some(runtime) => Ok(runtime),
         None => unknown(typed, &installed).await,
     }
+}
+
+/// Names under which a Task of that runtime may be installed: as typed, else the one it stands for, so that
+/// `knative-go-runtime` is what `tm deploy task -f go.yaml` installed.
+fn names(typed: &str) -> impl Iterator<Item = &str> {
+    let short = tasks::find(typed).filter(|builtin| builtin.yaml.is_some()).map(|builtin| builtin.alias_of);
+    std::iter::once(typed).chain(short.filter(move |short| *short != typed))
 }
 
 /// A Task this project brings.
@@ -144,6 +157,9 @@ fn text_of(value: &Value, key: &str) -> String {
 fn modernise(task: &mut Value) {
     task["apiVersion"] = json!(tm_resources::tekton::API_VERSION);
     task["kind"] = json!("Task");
+    if let Some(spec) = task.get_mut("spec") {
+        each_text(spec, &mut |text| *text = today(text));
+    }
     let Some(spec) = task.get_mut("spec").and_then(Value::as_object_mut) else { return };
     if let Some(inputs) = spec.remove("inputs")
         && let Some(params) = inputs.get("params")
@@ -158,6 +174,37 @@ fn modernise(task: &mut Value) {
         {
             step.insert("computeResources".into(), resources);
         }
+    }
+}
+
+/// Variables under their names of today: `$(inputs.params.X)`, which Tekton's webhook does not check any more, and the address of
+/// an image resource, which the parameter `IMAGE` holds now.
+fn today(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("$(")
+        && let Some(end) = rest[at..].find(')').map(|end| at + end)
+    {
+        out.push_str(&rest[..at]);
+        let name = &rest[at + 2..end];
+        let resource = name.strip_prefix("outputs.resources.").and_then(|name| name.split_once('.'));
+        match (name.strip_prefix("inputs.params."), resource) {
+            (Some(param), _) => out.push_str(&format!("$(params.{param})")),
+            (None, Some((_, "url"))) => out.push_str("$(params.IMAGE)"),
+            _ => out.push_str(&rest[at..=end]),
+        }
+        rest = &rest[end + 1..];
+    }
+    out.push_str(rest);
+    out
+}
+
+fn each_text(value: &mut Value, change: &mut impl FnMut(&mut String)) {
+    match value {
+        Value::String(text) => change(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| each_text(item, change)),
+        Value::Object(members) => members.values_mut().for_each(|member| each_text(member, change)),
+        _ => {}
     }
 }
 
@@ -176,6 +223,25 @@ mod tests {
         assert_eq!(task.spec.params[0].name, "IMAGE");
         assert!(!task.spec.other.contains_key("inputs"));
         assert!(task.spec.steps[0].other.contains_key("computeResources"));
+    }
+
+    #[test]
+    fn old_variables_are_converted() {
+        let old = "a $(inputs.params.X) $(inputs.params.Y-Z)$(outputs.resources.image.url) $(params.W) $(context.taskRun.name) $(x";
+        let new = "a $(params.X) $(params.Y-Z)$(params.IMAGE) $(params.W) $(context.taskRun.name) $(x";
+        assert_eq!(today(old), new);
+        let task = "apiVersion: tekton.dev/v1alpha1\nkind: Task\nmetadata: {name: a}\nspec:\n  steps: [{name: s, image: $(inputs.params.I), args: [$(outputs.resources.o.url)]}]\n";
+        let step = &parse(task, "t.yaml", &printer()).expect("it converts").spec.steps[0];
+        assert_eq!((step.image.as_deref(), step.args[0].as_str()), (Some("$(params.I)"), "$(params.IMAGE)"));
+    }
+
+    #[test]
+    fn a_runtime_is_installed_under_its_own_name_or_the_short_one() {
+        let all = |typed| names(typed).collect::<Vec<_>>();
+        assert_eq!(all("knative-go-runtime"), ["knative-go-runtime", "go"]);
+        assert_eq!(all("go"), ["go"]);
+        assert_eq!(all("kaniko"), ["kaniko"]);
+        assert_eq!(all("mine"), ["mine"]);
     }
 
     #[test]
