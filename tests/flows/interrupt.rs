@@ -1,4 +1,4 @@
-//! Ctrl-C at each phase of a command: exit code 130, nothing half-made, and a message that says what is left.
+//! Ctrl-C at each phase of a command, and SIGTERM, which means the same: exit code 130, nothing half-made, and a message that says what is left.
 
 use std::{process::Stdio, time::Duration};
 
@@ -35,12 +35,16 @@ async fn until(output: &mut (impl AsyncRead + Unpin), seen: &mut String, wanted:
 
 /// Runs `tm` and presses Ctrl-C as soon as stderr shows `marker`.
 async fn interrupted_at(machine: &Machine, marker: &str, args: &[&str]) -> Result<Ran> {
+    signalled_at(machine, "-INT", marker, args).await
+}
+
+async fn signalled_at(machine: &Machine, signal: &str, marker: &str, args: &[&str]) -> Result<Ran> {
     let mut child = machine.spawn(args)?;
     let pid = child.id().context("it runs")?.to_string();
     let mut stderr = child.stderr.take().context("it has a stderr")?;
     let mut seen = String::new();
     until(&mut stderr, &mut seen, marker).await?;
-    machine.run_ok("kill", ["-INT", &pid]).await?;
+    machine.run_ok("kill", [signal, &pid]).await?;
     let rest = async {
         stderr.read_to_string(&mut seen).await?;
         child.wait_with_output().await
@@ -117,6 +121,19 @@ async fn while_building() -> Result<()> {
     let task = slow_task(&machine)?;
     let args = ["deploy", "service", "a", "-f", &source, "--runtime", &task];
     let ran = interrupted_at(&machine, "Building a with runtime", &args).await?;
+    says(&ran, "the build was cancelled and removed");
+    nothing_left(&machine).await;
+    no_process(&machine, "sleep").await
+}
+
+/// As CI systems end their jobs.
+#[tokio::test]
+async fn by_sigterm() -> Result<()> {
+    let machine = machine();
+    let source = folder(&machine, "source", &[("x", "y")]);
+    let task = slow_task(&machine)?;
+    let args = ["deploy", "service", "a", "-f", &source, "--runtime", &task];
+    let ran = signalled_at(&machine, "-TERM", "Building a with runtime", &args).await?;
     says(&ran, "the build was cancelled and removed");
     nothing_left(&machine).await;
     no_process(&machine, "sleep").await

@@ -24,7 +24,7 @@ pub(crate) use setup::{Doctor, Setup, TASKS};
 use crate::{commands, error, error::ExitStatus, printer::Printer};
 
 const EXIT_CODES: &str =
-    "Exit codes: 0 done, 1 failed (stderr says why), 2 wrong arguments, 130 ended by Ctrl-C.
+    "Exit codes: 0 done, 1 failed (stderr says why), 2 wrong arguments, 130 ended by Ctrl-C or SIGTERM.
 
 Without a kubeconfig that names a cluster, tm uses the engine it brings along and starts it when needed.";
 

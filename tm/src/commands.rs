@@ -38,7 +38,7 @@ pub(crate) struct Session {
     pub(crate) interrupt: Interrupt,
 }
 
-/// Ctrl-C: the first ends the story, which cleans up after itself; the second ends the process.
+/// Ctrl-C, or SIGTERM as CI systems send it: the first ends the story, which cleans up after itself; the second ends the process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Interrupt {
     token: CancellationToken,
@@ -61,10 +61,12 @@ impl Interrupt {
     }
 
     /// Resolves when Ctrl-C is pressed although the story was told to end already.
-    async fn second(self, mut signals: Signal) {
+    async fn second(self, [mut interrupt, mut terminate]: [Signal; 2]) {
         let mut pressed = async || {
-            if signals.recv().await.is_none() {
-                std::future::pending().await
+            tokio::select! {
+                Some(()) = interrupt.recv() => {}
+                Some(()) = terminate.recv() => {}
+                else => std::future::pending().await,
             }
         };
         pressed().await;
@@ -79,7 +81,8 @@ pub(crate) async fn run(cli: Cli, printer: &Printer) -> Result<()> {
     let session =
         Session { global: Arc::new(cli.global), printer: printer.clone(), interrupt: interrupt.clone() };
     // Before anything is begun: from here on Ctrl-C is told to the story instead of ending the process.
-    let signals = signal(SignalKind::interrupt()).context("failed to listen for Ctrl-C")?;
+    let listen = |kind| signal(kind).context("failed to listen for Ctrl-C");
+    let signals = [listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?];
     let story = story(cli.command, session);
     tokio::select! {
         biased;
