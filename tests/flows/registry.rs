@@ -6,7 +6,7 @@ use std::{net::TcpListener, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use tm_testkit::{
-    machine::{Machine, wait_for},
+    machine::{Machine, call, repository, wait_for},
     tools,
 };
 use tokio::process::{Child, Command};
@@ -108,6 +108,42 @@ async fn a_wrong_password_or_a_dead_registry_is_said_before_the_build() -> Resul
     ensure!(services.stderr.contains("No services found"), "{services:?}");
     let runs = machine.tm(["get", "taskruns"]).await;
     ensure!(runs.stderr.contains("No taskruns found"), "{runs:?}");
+    Ok(())
+}
+
+/// Also where nobody gave a secret.
+#[tokio::test]
+async fn a_dead_registry_is_said_before_the_build() -> Result<()> {
+    let machine = machine();
+    let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
+    let ran =
+        machine.tm(["deploy", "service", "hello", "-f", &folder, "--registry-host", "127.0.0.1:1"]).await;
+    crate::support::refused(&ran, 1, &["in step `check-push`", "127.0.0.1:1", "hint:"]);
+    ensure!(!ran.stderr.contains("Uploading"), "the build began: {ran:?}");
+    crate::support::nothing_left(&machine).await;
+    Ok(())
+}
+
+/// The workshop's lines, word for word: an installed Task by its old name, a registry with a password, any domain.
+#[tokio::test]
+async fn the_workshop() -> Result<()> {
+    if tools::find("go").is_none() {
+        return Ok(());
+    }
+    let machine = machine();
+    let Some(registry) = start(&machine).await? else { return Ok(()) };
+    let at = |path: &str| repository().join(path).display().to_string();
+    machine.tm_ok(["deploy", "task", "-f", &at("build-tasks/tasks/go.yaml")]).await?;
+    set_auth(&machine, "gcr-image-puller", &registry.address, "p").await?;
+    let go = at("examples/go");
+    let line = ["deploy", "service", "go-lambda", "-f", &go, "--build-template", "knative-go-runtime"];
+    let flags = ["--registry-secret", "gcr-image-puller", "--wait", "--debug"];
+    let ran = machine.tm(line.iter().chain(&flags)).await;
+    ensure!(ran.code == 0, "{ran:?}");
+    ensure!(ran.stderr.contains("runtime knative-go-runtime is the installed Task go"), "{ran:?}");
+    let ingress = machine.functions().await?;
+    let answer = call(ingress, "go-lambda.default.example.com", r#"{"Name": "Foo"}"#).await?;
+    ensure!((answer.status, answer.body.as_str()) == (200, r#""Hello Foo!""#), "{answer:?}");
     Ok(())
 }
 

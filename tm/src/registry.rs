@@ -63,10 +63,19 @@ pub(crate) async fn destination(
     checked(&format!("{}/{path}", place.pods), &format!("{}/{path}", place.nodes), tag, place.secret)
 }
 
+/// Where GitLab's CI keeps a project's images, `HOST/GROUP/PROJECT`: the first tm put them there.
+fn gitlab() -> Option<(String, String)> {
+    std::env::var("GITLAB_CI").ok().filter(|ci| ci == "true")?;
+    let image = std::env::var("CI_REGISTRY_IMAGE").ok()?;
+    let (host, path) = image.split_once('/')?;
+    (!path.is_empty()).then(|| (host.to_owned(), path.to_owned()))
+}
+
 /// The registry: the secret's, `--registry-host`, tm's own setting, KEP-1755's, the old default.
 pub(crate) async fn place(global: &Global, target: &Target) -> Result<Place> {
     if let Some(secret) = &global.registry_secret {
         let (host, owner) = from_secret(target, secret, global.registry_host.as_deref()).await?;
+        let owner = gitlab().filter(|(gitlab, _)| *gitlab == host).map_or(owner, |(_, project)| project);
         return Ok(Place { owner: Some(owner), secret: Some(secret.clone()), ..Place::everywhere(host) });
     }
     let configured = match &global.registry_host {
@@ -130,7 +139,7 @@ async fn from_secret(target: &Target, name: &str, host: Option<&str>) -> Result<
         serde_json::from_slice(config_of(&secret).ok_or_else(not_one)?).map_err(|_| not_one())?;
     let auths = config.get("auths").and_then(Value::as_object).cloned().unwrap_or_default();
     let (found, entry) = match host {
-        Some(host) => auths.iter().find(|(key, _)| bare(key) == host),
+        Some(host) => auths.iter().find(|(key, _)| bare(key) == bare(host)),
         None if auths.len() == 1 => auths.iter().next(),
         None => bail!(
             "the registry secret `{name}` names {} registries; choose one with --registry-host",
@@ -170,10 +179,13 @@ fn config_of(secret: &Secret) -> Option<&[u8]> {
     CONFIG_KEYS.iter().find_map(|key| data.get(*key)).map(|text| text.0.as_slice())
 }
 
-/// `host[:port]` of a key, which may be a URL.
+/// `host[:port]` of a key, which may be a URL. Docker Hub has one name here, although Docker keeps its credentials under another.
 fn bare(key: &str) -> String {
     let rest = key.trim_start_matches("https://").trim_start_matches("http://");
-    rest.split('/').next().unwrap_or_default().to_owned()
+    match rest.split('/').next().unwrap_or_default() {
+        "index.docker.io" | "registry-1.docker.io" => "docker.io".into(),
+        host => host.into(),
+    }
 }
 
 fn user_of(entry: &Value) -> Option<String> {
@@ -197,7 +209,9 @@ mod tests {
         assert_eq!(user_of(&json!({"username": "u"})).as_deref(), Some("u"));
         assert_eq!(user_of(&json!({"auth": "dTpwOnE="})).as_deref(), Some("u"));
         assert_eq!(user_of(&json!({})), None);
-        assert_eq!(bare("https://index.docker.io/v1/"), "index.docker.io");
+        for hub in ["https://index.docker.io/v1/", "docker.io", "registry-1.docker.io"] {
+            assert_eq!(bare(hub), "docker.io");
+        }
         assert_eq!(bare("127.0.0.1:5000"), "127.0.0.1:5000");
     }
 

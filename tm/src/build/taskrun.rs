@@ -83,7 +83,7 @@ impl Plan {
         given.entry(IMAGE.into()).or_insert_with(|| destination.push.clone());
         let params = params(&task, &name, &given, config);
         task.steps.insert(0, receiver(&folder, &state, settings.build_timeout));
-        if destination.secret.is_some() {
+        if task.params.iter().any(|param| param.name == IMAGE) {
             task.steps.insert(0, push_check(&destination.push));
         }
         let before = task.steps.iter().position(|step| step.name == RECEIVER).unwrap_or(0);
@@ -288,7 +288,7 @@ mod tests {
     fn the_receiver_comes_first_and_images_come_from_the_target() {
         let run = object(&plan(None));
         let task = run.spec.task_spec.expect("it is inline");
-        assert_eq!(task.steps[0].name, RECEIVER);
+        assert_eq!([task.steps[0].name.as_str(), task.steps[1].name.as_str()], [CHECK_STEP, RECEIVER]);
         let value =
             |name: &str| run.spec.params.iter().find(|param| param.name == name).map(|param| &param.value);
         assert_eq!(value("BASE_IMAGE"), Some(&"tm.local/host".into()));
