@@ -17,7 +17,7 @@ use kube::{
     client::ClientBuilder,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use tm_engine::paths::Paths;
+use tm_engine::{engine::running, paths::Paths};
 
 use crate::{
     cli::Global,
@@ -48,20 +48,36 @@ pub(crate) async fn connect(global: &Global, printer: &Printer) -> Result<Target
         Choice::Engine { namespace } => {
             let paths = Paths::from_env()?;
             engine::ensure_running(&paths, printer).await?;
-            let namespace = global.namespace.clone().or(namespace).unwrap_or_else(|| "default".into());
-            Ok(Target { client: socket::client(&paths.socket(), &namespace), namespace })
+            Ok(of_engine(&paths, global, namespace))
         }
-        Choice::Cluster(mut config) => {
-            // The default retries for minutes: a command would look hung.
-            config.default_retry = false;
-            let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-            printer.debug(&format!("API server {}", config.cluster_url));
-            let client =
-                ClientBuilder::try_from(*config).context("failed to make a client of the cluster")?;
-            let client = client.with_layer(&deadline::DeadlineLayer).build();
-            Ok(Target { client, namespace })
-        }
+        Choice::Cluster(config) => of_cluster(*config, global, printer),
     }
+}
+
+/// Connects to what is there already: `None` when the target is the engine and it does not run.
+pub(crate) async fn connect_running(global: &Global, printer: &Printer) -> Result<Option<Target>> {
+    match choose(global).await? {
+        Choice::Engine { namespace } => {
+            let paths = Paths::from_env()?;
+            Ok(running(&paths)?.map(|_| of_engine(&paths, global, namespace)))
+        }
+        Choice::Cluster(config) => of_cluster(*config, global, printer).map(Some),
+    }
+}
+
+fn of_engine(paths: &Paths, global: &Global, namespace: Option<String>) -> Target {
+    let namespace = global.namespace.clone().or(namespace).unwrap_or_else(|| "default".into());
+    Target { client: socket::client(&paths.socket(), &namespace), namespace }
+}
+
+fn of_cluster(mut config: Config, global: &Global, printer: &Printer) -> Result<Target> {
+    // The default retries for minutes: a command would look hung.
+    config.default_retry = false;
+    let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    printer.debug(&format!("API server {}", config.cluster_url));
+    let client = ClientBuilder::try_from(config).context("failed to make a client of the cluster")?;
+    let client = client.with_layer(&deadline::DeadlineLayer).build();
+    Ok(Target { client, namespace })
 }
 
 async fn choose(global: &Global) -> Result<Choice> {

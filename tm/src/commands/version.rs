@@ -3,29 +3,34 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use tm_engine::{engine::running, paths::Paths};
+use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
-use super::Session;
+use super::{Session, output};
+use crate::{cli::Output, target::connect_running};
 
 /// The version of an unreachable server is not worth a long wait.
 const LIMIT: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(session: &Session) -> Result<()> {
-    session.printer.data(&format!("tm {}", env!("CARGO_PKG_VERSION")));
-    // Asking for a version starts nothing.
-    let cluster = session.global.config.is_some() || std::env::var_os("KUBECONFIG").is_some();
-    if cluster {
-        if let Ok(Ok(target)) =
-            timeout(LIMIT, crate::target::connect(&session.global, &session.printer)).await
-            && let Ok(Ok(info)) = timeout(LIMIT, target.client.apiserver_version()).await
-        {
-            session.printer.data(&format!("server {}", info.git_version));
-        }
-    } else if let Ok(paths) = Paths::from_env()
-        && let Ok(Some(engine)) = running(&paths)
-    {
-        session.printer.data(&format!("engine {}", engine.version));
+    let mut versions = Map::from_iter([("tm".to_owned(), json!(env!("CARGO_PKG_VERSION")))]);
+    match timeout(LIMIT, server(session)).await {
+        Ok(Ok(Some(version))) => drop(versions.insert("server".into(), version)),
+        Ok(Ok(None)) => session.printer.debug("no engine is running"),
+        Ok(Err(error)) => session.printer.debug(&format!("no version of the server: {error:#}")),
+        Err(_) => session.printer.debug("the server does not answer"),
+    }
+    if matches!(session.global.output, Some(Output::Json | Output::Yaml)) {
+        return output::object(session, &Value::Object(versions));
+    }
+    for (name, version) in versions {
+        session.printer.data(&format!("{name} {}", version.as_str().unwrap_or_default()));
     }
     Ok(())
+}
+
+/// The target's version; nothing where that is an engine which does not run: asking for a version starts nothing.
+async fn server(session: &Session) -> Result<Option<Value>> {
+    let Some(target) = connect_running(&session.global, &session.printer).await? else { return Ok(None) };
+    Ok(Some(target.client.apiserver_version().await?.git_version.into()))
 }
