@@ -128,7 +128,7 @@ async fn follow(
             Verdict::Ready | Verdict::Failed { .. } => Ok(Look::Done(status)),
         }
     });
-    let status = in_time(shown.while_running(&pod, &plan.step_containers(), ended).await)?;
+    let status = in_time(shown.while_running(&pod, &plan.step_containers(), &step, ended).await)?;
     match failure(&status) {
         None => {
             step.done();

@@ -1,12 +1,13 @@
 //! The only place that writes to the terminal. Data goes to stdout, everything else to stderr; a closed pipe is no error.
 //!
-//! Colour follows `NO_COLOR` and whether stderr is a terminal (anstream). Progress is a spinner on a terminal and a line
-//! per step elsewhere.
+//! Colour follows `NO_COLOR` and whether stderr is a terminal (anstream). Progress is a spinner on a terminal; elsewhere a line
+//! per step, and an indented one whenever what it waits for changes.
 
 use std::{
     collections::VecDeque,
     io::{self, IsTerminal, Write},
     ops::ControlFlow,
+    sync::Mutex,
     time::Duration,
 };
 
@@ -27,6 +28,8 @@ pub(crate) struct Printer {
 pub(crate) struct Step {
     bar: Option<ProgressBar>,
     title: String,
+    /// What it was last said to wait for.
+    state: Mutex<String>,
 }
 
 /// A log that is shown only if it is needed.
@@ -92,12 +95,16 @@ impl Printer {
         let title = title.into();
         if !self.terminal || self.debug {
             self.note(&title);
-            return Step { bar: None, title };
+            return Step::new(None, title);
         }
         let bar = ProgressBar::new_spinner().with_message(title.clone());
+        // One line, however long the text is.
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+            bar.set_style(style);
+        }
         bar.set_draw_target(ProgressDrawTarget::stderr());
         bar.enable_steady_tick(Duration::from_millis(100));
-        Step { bar: Some(bar), title }
+        Step::new(Some(bar), title)
     }
 
     /// Begins a step that moves `total` bytes.
@@ -105,13 +112,13 @@ impl Printer {
         let title = title.into();
         if !self.terminal || self.debug {
             self.note(&format!("{title} ({})", indicatif::HumanBytes(total)));
-            return Step { bar: None, title };
+            return Step::new(None, title);
         }
         let style = ProgressStyle::with_template("{spinner} {msg} {bytes}/{total_bytes} {wide_bar}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::new(total).with_style(style).with_message(title.clone());
         bar.set_draw_target(ProgressDrawTarget::stderr());
-        Step { bar: Some(bar), title }
+        Step::new(Some(bar), title)
     }
 
     /// A log that is shown only if it is needed.
@@ -123,10 +130,36 @@ impl Printer {
 // === impl Step ===
 
 impl Step {
+    fn new(bar: Option<ProgressBar>, title: String) -> Self {
+        Self { bar, title, state: Mutex::default() }
+    }
+
     /// What it waits for now.
     pub(crate) fn state(&self, state: &str) {
+        let line = state.lines().next().unwrap_or_default();
+        {
+            let mut last = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if *last == line {
+                return;
+            }
+            line.clone_into(&mut last);
+        }
+        match &self.bar {
+            Some(_) => self.show(line),
+            None if line.is_empty() => {}
+            None => drop(writeln!(anstream::stderr(), "  {line}")),
+        }
+    }
+
+    /// A line of the log of what it waits for, for those who watch: on a terminal only, until the next one.
+    pub(crate) fn log(&self, line: &str) {
+        self.show(line);
+    }
+
+    fn show(&self, line: &str) {
         if let Some(bar) = &self.bar {
-            let line: String = state.lines().next().unwrap_or_default().chars().take(100).collect();
+            // Programs colour and redraw; that would be done in the middle of a line here.
+            let line: String = line.chars().filter(|letter| !letter.is_control()).collect();
             let text = if line.is_empty() { self.title.clone() } else { format!("{}: {line}", self.title) };
             bar.set_message(text);
         }

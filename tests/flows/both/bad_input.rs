@@ -40,6 +40,36 @@ async fn names_and_flags() {
     refused(&tm("--context elsewhere get services").await, 1, &["elsewhere", "hint:"]);
 }
 
+/// What the target would not take is known before anything is built.
+#[tokio::test]
+async fn services_that_are_refused() {
+    let machine = target().await;
+    let source = folder(&machine, "source", &[("main.py", "def handler(e, c): return e\n")]);
+    let cases = [
+        (["-e", "PORT=1"], "PORT"),
+        (["-l", "a=not valid"], "not valid"),
+        (["-a", "autoscaling.knative.dev/min-scale=many"], "min-scale"),
+        (["--untag", "none"], "no revision has the tag `none`"),
+    ];
+    for (flag, word) in cases {
+        let ran = machine.tm(["deploy", "service", "a", "-f", &source, flag[0], flag[1]]).await;
+        refused(&ran, 1, &[word]);
+        assert!(!ran.stderr.contains("taskrun"), "a build began: {ran:?}");
+    }
+    nothing_left(&machine).await;
+}
+
+/// The failure names what the instance ended with and shows the end of its log.
+#[tokio::test]
+async fn a_function_that_never_starts() {
+    let machine = target().await;
+    let source = shell_function(&machine, "source", "echo 1").display().to_string();
+    let variable = "AWS_LAMBDA_FUNCTION_TIMEOUT=soon";
+    let ran = machine.tm(["deploy", "service", "a", "-f", &source, "-e", variable, "--wait"]).await;
+    let said = "AWS_LAMBDA_FUNCTION_TIMEOUT=`soon`: expected whole seconds";
+    refused(&ran, 1, &["did not become ready", "exit code 64", "The end of the log of", said, "hint:"]);
+}
+
 #[tokio::test]
 async fn runtimes() {
     let machine = target().await;

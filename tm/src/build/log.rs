@@ -1,4 +1,4 @@
-//! The build's log: followed step by step, shown whole when the build fails.
+//! The build's log: followed step by step, its newest line beside the running step, shown whole when the build fails.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use kube::{Api, api::LogParams};
 use tm_resources::tekton::TaskRunStatus;
 use tokio::{sync::mpsc, time::timeout};
 
-use crate::printer::{CollapsedLog, Printer};
+use crate::printer::{CollapsedLog, Printer, Step};
 
 /// Lines on their way from the API to the screen.
 const LINES: usize = 1024;
@@ -36,6 +36,7 @@ impl BuildLog {
         &mut self,
         pod: &str,
         containers: &[String],
+        step: &Step,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let (lines_tx, mut lines_rx) = mpsc::channel(LINES);
@@ -47,7 +48,10 @@ impl BuildLog {
             tokio::select! {
                 result = &mut work => break result,
                 () = &mut reader, if reading => reading = false,
-                Some(line) = lines_rx.recv() => self.kept.push(line),
+                Some(line) = lines_rx.recv() => {
+                    step.log(&line);
+                    self.kept.push(line);
+                }
             }
         };
         if reading {

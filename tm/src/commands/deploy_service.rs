@@ -70,7 +70,23 @@ async fn prepare(
     let typed = settings.runtime.clone().map_or_else(guessed, Ok)?;
     let target = connect(&session.global, &session.printer).await?;
     let plan = plan(settings, &typed, &archive, &target, session).await?;
+    if !session.global.dry && !settings.build_only {
+        check(settings, &target, &plan, session).await?;
+    }
     Ok((archive, target, plan))
+}
+
+/// Asks the target to take the Service, without keeping it: what it refuses is better known before the build.
+async fn check(settings: &ServiceSettings, target: &Target, plan: &Plan, session: &Session) -> Result<()> {
+    let wanted = service(settings, &plan.destination.push, Some(plan), target, session).await?;
+    let params = PatchParams::apply(labels::tm::FIELD_MANAGER).force().dry_run();
+    let services: Api<Service> = Api::namespaced(target.client.clone(), &target.namespace);
+    let checked = services.patch(&settings.name, &params, &Patch::Apply(&wanted)).await;
+    checked.map(drop).with_context(|| refused(settings))
+}
+
+fn refused(settings: &ServiceSettings) -> String {
+    format!("the target refused the service `{}`", settings.name)
 }
 
 async fn pack(path: PathBuf) -> Result<Archive> {
@@ -122,7 +138,7 @@ async fn deploy(
     let applied = services
         .patch(&settings.name, &params, &Patch::Apply(&wanted))
         .await
-        .with_context(|| format!("the target refused the service `{}`", settings.name))?;
+        .with_context(|| refused(settings))?;
     if let Some(plan) = plan {
         adopt(&target, plan, &applied, session).await;
     }
@@ -155,12 +171,23 @@ async fn wanted(
     session: &Session,
 ) -> Result<(Target, Service)> {
     let target = connect(&session.global, &session.printer).await?;
+    let wanted = service(settings, image, plan, &target, session).await?;
+    Ok((target, wanted))
+}
+
+/// The Service as it should be, given what it is now.
+async fn service(
+    settings: &ServiceSettings,
+    image: &str,
+    plan: Option<&Plan>,
+    target: &Target,
+    session: &Session,
+) -> Result<Service> {
     let services: Api<Service> = Api::namespaced(target.client.clone(), &target.namespace);
     let live = services.get_opt(&settings.name).await.context("failed to read the service")?;
     let runtime = plan.map(|plan| plan.runtime.as_str());
     let pull_secret = session.global.registry_secret.as_deref();
-    let wanted = object::build(settings, &target.namespace, image, runtime, pull_secret, live.as_ref())?;
-    Ok((target, wanted))
+    object::build(settings, &target.namespace, image, runtime, pull_secret, live.as_ref())
 }
 
 /// The object with `-o`, else the URL.

@@ -17,11 +17,13 @@ use tm_resources::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::Session;
+use super::super::{Session, logs::function_container};
 use crate::{error::HintExt, settings::ServiceSettings, target::Target, wait::human};
 
 /// How long a failure must last: a first False may be of the old Revision, or go away by itself (kn waits 2 s).
 const ERROR_WINDOW: Duration = Duration::from_secs(5);
+/// Reason of a container that waits for nothing in particular.
+const BEING_CREATED: &str = "ContainerCreating";
 /// Lines of a failing instance's log that are shown.
 const LOG_LINES: i64 = 20;
 
@@ -93,7 +95,7 @@ fn timed_out(settings: &ServiceSettings, state: &str) -> Result<Service> {
         .hint("`tm logs` and `tm describe service` say more; --wait-timeout waits longer")
 }
 
-/// Why the service is not ready: its condition, the newest Revision's, the end of its log.
+/// Why the service is not ready: its condition, the newest Revision's, what its instances wait for, the end of their log.
 async fn explain(
     settings: &ServiceSettings,
     state: &str,
@@ -114,7 +116,16 @@ async fn explain(
                     .map(|text| format!("revision {name}: {text}")),
             );
         }
-        show_log(&name, target, session).await;
+        let pods = instances(&name, target).await;
+        let found = pods.iter().flat_map(pod_reasons);
+        for reason in found {
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
+        }
+        if let Some(pod) = pods.first() {
+            show_log(pod, target, session).await;
+        }
     }
     let text = format!("the service `{}` did not become ready", settings.name);
     let error: Result<()> = Err(anyhow!(reasons.join("; ")).context(text));
@@ -122,17 +133,91 @@ async fn explain(
     error.hint(hint).expect_err("it is an error")
 }
 
-async fn show_log(revision: &str, target: &Target, session: &Session) {
+/// The pods of a Revision; none where they cannot be listed.
+async fn instances(revision: &str, target: &Target) -> Vec<Pod> {
     let pods: Api<Pod> = Api::namespaced(target.client.clone(), &target.namespace);
     let selector = format!("{}={revision}", labels::serving::REVISION);
-    let Ok(list) = pods.list(&ListParams::default().labels(&selector)).await else { return };
-    for pod in list.items.iter().take(1) {
-        let params = LogParams { tail_lines: Some(LOG_LINES), ..LogParams::default() };
+    pods.list(&ListParams::default().labels(&selector)).await.map(|list| list.items).unwrap_or_default()
+}
+
+/// What keeps a pod from running: that no node takes it, or what its containers wait for or ended with.
+fn pod_reasons(pod: &Pod) -> Vec<String> {
+    let status = pod.status.clone().unwrap_or_default();
+    let conditions = status.conditions.unwrap_or_default().into_iter();
+    let unscheduled = conditions
+        .filter(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
+        .map(|condition| with_message(condition.reason, condition.message));
+    let containers = status.container_statuses.unwrap_or_default().into_iter().filter_map(|container| {
+        let state = container.state.unwrap_or_default();
+        let waiting =
+            state.waiting.filter(|waiting| !matches!(waiting.reason.as_deref(), Some(BEING_CREATED) | None));
+        let waiting = waiting.map(|waiting| with_message(waiting.reason, waiting.message));
+        let last = || container.last_state?.terminated;
+        let ended = || {
+            let end = state.terminated.or_else(last).filter(|end| end.exit_code != 0)?;
+            let code = format!("exit code {}", end.exit_code);
+            Some(end.reason.map_or(code.clone(), |reason| format!("{reason}, {code}")))
+        };
+        let why = [waiting, ended()].into_iter().flatten().collect::<Vec<_>>().join("; ");
+        (!why.is_empty()).then(|| format!("{}: {why}", container.name))
+    });
+    unscheduled.chain(containers).collect()
+}
+
+fn with_message(reason: Option<String>, message: Option<String>) -> String {
+    [reason, message].into_iter().flatten().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ")
+}
+
+/// The end of a pod's log: of the run before, when its container was started again and has said nothing yet.
+async fn show_log(pod: &Pod, target: &Target, session: &Session) {
+    let pods: Api<Pod> = Api::namespaced(target.client.clone(), &target.namespace);
+    for previous in [false, true] {
+        let params = LogParams {
+            container: function_container(pod).map(str::to_owned),
+            tail_lines: Some(LOG_LINES),
+            previous,
+            ..LogParams::default()
+        };
         if let Ok(text) = pods.logs(&pod.name_any(), &params).await
             && !text.is_empty()
         {
             session.printer.note(&format!("The end of the log of {}:", pod.name_any()));
             session.printer.note(text.trim_end());
+            return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_keeps_a_pod_from_running() {
+        let reasons = |status: serde_json::Value| {
+            pod_reasons(&serde_json::from_value(json!({"status": status})).expect("it is a pod"))
+        };
+        let full = "0/1 nodes are available: 1 Insufficient cpu.";
+        let pending = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": full}]});
+        assert_eq!(reasons(pending), [format!("Unschedulable: {full}")]);
+        let container = |state: serde_json::Value, last: serde_json::Value| {
+            json!({"containerStatuses": [{"name": "user-container", "image": "", "imageID": "", "ready": false,
+                "restartCount": 0, "state": state, "lastState": last}]})
+        };
+        let pull = json!({"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}});
+        assert_eq!(
+            reasons(container(pull, json!({}))),
+            ["user-container: ImagePullBackOff: Back-off pulling image"]
+        );
+        let crash = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+        let end = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
+        assert_eq!(
+            reasons(container(crash, end)),
+            ["user-container: CrashLoopBackOff; OOMKilled, exit code 137"]
+        );
+        let creating = json!({"waiting": {"reason": "ContainerCreating"}});
+        assert!(reasons(container(creating, json!({}))).is_empty());
     }
 }
