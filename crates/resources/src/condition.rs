@@ -72,9 +72,10 @@ impl Condition {
         self
     }
 
-    /// `Reason: message`, or what there is of it.
+    /// `Reason: message`, or what there is of it; once, where both say the same.
     pub fn text(&self) -> String {
         match (self.reason.as_deref(), self.message.as_deref()) {
+            (Some(reason), Some(message)) if reason == message => reason.into(),
             (Some(reason), Some(message)) => format!("{reason}: {message}"),
             (Some(text), None) | (None, Some(text)) => text.into(),
             (None, None) => String::new(),
