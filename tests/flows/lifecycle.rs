@@ -119,3 +119,15 @@ fn condition(object: &Value, type_: &str) -> String {
     let found = list.iter().find(|condition| condition["type"] == type_);
     found.and_then(|condition| condition["status"].as_str()).unwrap_or_default().to_owned()
 }
+
+#[tokio::test]
+async fn a_function_may_take_as_long_as_on_aws() {
+    if tools::find("curl").is_none() {
+        return;
+    }
+    let machine = machine();
+    deploy(&machine, "patient", "echo 1", &["--timeout", "900"]).await;
+    assert_eq!(reply(&machine, "patient").await, "1");
+    let looked = machine.tm_ok(["doctor", "--no-pods"]).await.expect("all is well");
+    assert!(looked.contains("time-outs    up to 900 s"), "{looked}");
+}

@@ -13,6 +13,8 @@ use kube::{
 use serde_json::json;
 use tm_resources::{labels, serving::Service};
 
+pub(super) use object::ANSWER_GRACE;
+
 use super::{Session, output};
 use crate::{
     build::{self, Plan},

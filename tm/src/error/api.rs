@@ -23,8 +23,8 @@ fn of_status(status: &Status) -> Option<String> {
     let said = |words: &str| status.message.contains(words);
     let hint = match status.code {
         400 if said("expected 0 <=") && said("imeoutSeconds") => {
-            "an operator raises the limit: max-revision-timeout-seconds in ConfigMap knative-serving/config-defaults, and the \
-             activator's terminationGracePeriodSeconds with it"
+            "an operator raises the limit to what was asked for, --timeout and 10 s for the answer: max-revision-timeout-seconds \
+             in ConfigMap knative-serving/config-defaults, and the activator's terminationGracePeriodSeconds with it"
         }
         401 => "the credentials are wrong or expired: log in again, or choose another context with --context",
         403 if said("being terminated") => "wait until the namespace is gone, or choose another one with -n",

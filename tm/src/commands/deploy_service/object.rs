@@ -13,7 +13,7 @@ use tm_resources::{
 use crate::{build::confined, error::HintExt, settings::ServiceSettings};
 
 /// Seconds a request may take longer than the function: its time-out is answered by the shim, not cut by the target.
-const ANSWER_GRACE: i64 = 10;
+pub(in crate::commands) const ANSWER_GRACE: i64 = 10;
 /// The function's time-out, for the shim.
 const TIMEOUT: &str = "AWS_LAMBDA_FUNCTION_TIMEOUT";
 

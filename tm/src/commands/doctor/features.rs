@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt};
 
-use super::{ingress::KNATIVE, report::Report};
+use super::{super::deploy_service::ANSWER_GRACE, ingress::KNATIVE, report::Report};
 use crate::target::{Target, published};
 
 /// Namespace of Tekton's settings.
@@ -14,9 +14,9 @@ const TEKTON: &str = "tekton-pipelines";
 /// Namespace label of the Pod Security admission.
 const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 /// AWS's longest time-out in seconds.
-const AWS_TIMEOUT: u32 = 900;
+const AWS_TIMEOUT: i64 = 900;
 /// Knative's default of `max-revision-timeout-seconds`.
-const KNATIVE_TIMEOUT: u32 = 600;
+const KNATIVE_TIMEOUT: i64 = 600;
 /// Image parameter every build needs.
 const BUILDER_IMAGE: &str = "BUILDER_IMAGE";
 
@@ -75,15 +75,18 @@ fn tekton(report: &mut Report, flags: &BTreeMap<String, String>, restricted: boo
 
 fn knative(report: &mut Report, defaults: &BTreeMap<String, String>) {
     let longest = defaults.get("max-revision-timeout-seconds").and_then(|text| text.parse().ok());
-    let longest: u32 = longest.unwrap_or(KNATIVE_TIMEOUT);
+    let longest = longest.unwrap_or(KNATIVE_TIMEOUT) - ANSWER_GRACE;
     if longest >= AWS_TIMEOUT {
         report.ok("time-outs", &format!("up to {longest} s"));
     } else {
+        let needed = AWS_TIMEOUT + ANSWER_GRACE;
         report.note(
             "time-outs",
             &format!("functions may take up to {longest} s; on AWS it is {AWS_TIMEOUT}"),
-            "raise max-revision-timeout-seconds in ConfigMap knative-serving/config-defaults, and the activator's \
-             terminationGracePeriodSeconds with it",
+            &format!(
+                "set max-revision-timeout-seconds: \"{needed}\" in ConfigMap knative-serving/config-defaults ({ANSWER_GRACE} s \
+                 are for the answer), and terminationGracePeriodSeconds: {needed} in the activator's Deployment"
+            ),
         );
     }
 }
