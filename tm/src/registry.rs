@@ -11,8 +11,12 @@ use serde_json::Value;
 use tm_oci::{
     Reference,
     auth::{DockerConfig, Keychain},
+    reference::is_loopback,
 };
-use tm_resources::{labels, target::REGISTRY_HOST};
+use tm_resources::{
+    labels,
+    target::{NAMESPACE, REGISTRY_HOST, REGISTRY_HOSTING, RegistryHosting},
+};
 
 use crate::{
     cli::Global,
@@ -85,7 +89,23 @@ pub(crate) async fn place(global: &Global, target: &Target) -> Result<Place> {
     if let Some(host) = configured {
         return Ok(Place::everywhere(host));
     }
-    let hosting = published::registry_hosting(&target.client).await?;
+    hosted(&published::registry_hosting(&target.client).await?)
+}
+
+/// The registry of KEP-1755's ConfigMap. It has to have a name that pods can use: in one of their own `localhost` is the pod.
+fn hosted(hosting: &RegistryHosting) -> Result<Place> {
+    if let (None, Some(host)) = (&hosting.host_from_cluster_network, &hosting.host)
+        && is_loopback(host)
+    {
+        let text = format!(
+            "the target's registry is `{host}` on your machine, and pods, which push to it, have no name for it: ConfigMap \
+             {NAMESPACE}/{REGISTRY_HOSTING} lacks hostFromClusterNetwork"
+        );
+        return Err(anyhow::anyhow!(text)).hint(
+            "have it say what pods call the registry (on kind `kind-registry:5000`, docs/cluster.md), or name one that all can \
+             reach with --registry-host, for everybody with `tm setup --registry-host`",
+        );
+    }
     let or_old = |host: Option<&str>| host.unwrap_or(OLD_DEFAULT).to_owned();
     Ok(Place {
         here: or_old(hosting.host.as_deref().or(hosting.push_host())),
@@ -227,6 +247,26 @@ mod tests {
         assert_eq!(renamed("r.example.com/a").expect("it is an image").push, "r.example.com/a:latest");
         let digest = format!("r.example.com/a@sha256:{}", "0".repeat(64));
         assert!(renamed(&digest).is_err() && renamed("A b").is_err());
+    }
+
+    #[test]
+    fn a_registry_that_pods_cannot_reach() {
+        let hosting = |host: &str, pods: Option<&str>| RegistryHosting {
+            host: Some(host.into()),
+            host_from_cluster_network: pods.map(str::to_owned),
+            ..RegistryHosting::default()
+        };
+        for host in ["localhost:5001", "127.0.0.1:5001", "[::1]:5001"] {
+            let error = hosted(&hosting(host, None)).expect_err("it is the user's machine only");
+            assert!(error.to_string().contains("hostFromClusterNetwork"), "{error}");
+        }
+        let kind =
+            hosted(&hosting("localhost:5001", Some("kind-registry:5000"))).expect("pods have a name for it");
+        let names = [&kind.here, &kind.pods, &kind.nodes].map(String::as_str);
+        assert_eq!(names, ["localhost:5001", "kind-registry:5000", "localhost:5001"]);
+        assert_eq!(hosted(&hosting("r.example.com", None)).expect("it is for all").pods, "r.example.com");
+        let none = hosted(&RegistryHosting::default()).expect("there is a default");
+        assert_eq!(none.pods, OLD_DEFAULT);
     }
 
     #[test]
