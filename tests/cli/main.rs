@@ -1,6 +1,7 @@
 //! What `tm` prints: snapshots of help and messages. `INSTA_UPDATE=always cargo test -p tm --test cli` renews them.
 
 mod delete;
+mod doctor;
 mod dry;
 mod environment;
 mod git;

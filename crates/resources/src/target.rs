@@ -7,11 +7,14 @@ use serde::{Deserialize, Serialize};
 /// Namespace of both ConfigMaps; every client may read it.
 pub const NAMESPACE: &str = "kube-public";
 
-/// Name of tm's own ConfigMap: image parameters of the Tasks, `NAME` or `TASK.NAME`, and [`REGISTRY_HOST`].
+/// Name of tm's own ConfigMap: image parameters of the Tasks, `NAME` or `TASK.NAME`, [`REGISTRY_HOST`] and [`INGRESS_HOST`].
 pub const TM_CONFIG: &str = "tm-config";
 
 /// Key of [`TM_CONFIG`]: the registry that images are pushed to when the user names none. Comes before KEP-1755's.
 pub const REGISTRY_HOST: &str = "REGISTRY_HOST";
+
+/// Key of [`TM_CONFIG`]: `host:port` where functions answer, for clients that want to look whether anything does.
+pub const INGRESS_HOST: &str = "INGRESS_HOST";
 
 /// ConfigMap of KEP-1755: where a local registry is.
 pub const REGISTRY_HOSTING: &str = "local-registry-hosting";
@@ -46,7 +49,8 @@ pub struct RegistryHosting {
 // === impl RegistryHosting ===
 
 impl RegistryHosting {
-    /// Host to push to from a build pod.
+    /// Host to push to from a build pod. Where only `host` is given, which KEP-1755 promises nothing about in pods, it may be a
+    /// name for everybody; one of the user's machine alone (`localhost`) it must not be, which is the caller's to find out.
     pub fn push_host(&self) -> Option<&str> {
         self.host_from_cluster_network.as_deref().or(self.host.as_deref())
     }

@@ -19,7 +19,7 @@ async fn account(machine: &Machine, name: &str) -> Result<String> {
     write_config(machine, &format!("{name}.json"), &config)
 }
 
-/// The Role that `tm setup` prints is enough for a whole deploy, and what it gives is all that is needed.
+/// The Role that `tm setup` prints is enough for a whole deploy and a whole `tm doctor`.
 #[tokio::test]
 async fn the_role_of_setup_is_enough() -> Result<()> {
     let machine = target().await;
@@ -46,6 +46,10 @@ async fn the_role_of_setup_is_enough() -> Result<()> {
     .await?;
     ensure!(ran.code == 0, "{ran:?}");
     ensure!(machine.call("hello", "{}").await?.body == "1");
+    let looked = machine.tm_ok(["--config", &config, "doctor"]).await?;
+    for line in ["ok     webhooks", "ok     push", "ok     pull", "note   ingress      you may not look"] {
+        ensure!(looked.contains(line), "no `{line}` in:\n{looked}");
+    }
     for line in ["logs hello", "describe service hello", "get revisions", "delete service hello"] {
         let args = ["--config", &config].into_iter().chain(line.split(' '));
         machine.tm_ok(args).await.with_context(|| line.to_owned())?;
@@ -150,12 +154,15 @@ async fn a_webhook_that_is_down() -> Result<()> {
     apply(&machine, &webhook.to_string()).await?;
     let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
     let deploy = ["deploy", "service", "hello", "-f", &folder, "--wait"];
+    let looked = machine.tm(["doctor", "--no-pods"]).await;
     let judged = failed_with(
         &machine.tm(deploy).await,
         &["failed calling webhook \"down.tm.example.com\"", "hint: a webhook of the cluster"],
     );
     machine.kubectl(["delete", "validatingwebhookconfiguration", &name]).await?;
     judged?;
+    let line = "FAILED webhooks     Knative would not take a Service";
+    ensure!(looked.code == 1 && looked.stdout.contains(line), "{looked:?}");
     machine.tm_ok(deploy).await.context("with the webhook out of the way")?;
     ensure!(machine.call("hello", "{}").await?.body == "1");
     Ok(())

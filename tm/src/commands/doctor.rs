@@ -2,6 +2,7 @@
 //! what is wrong. It changes nothing that stays, but for one small image in the registry.
 
 mod api;
+mod controllers;
 mod features;
 mod ingress;
 mod report;
@@ -59,6 +60,8 @@ async fn look(report: &mut Report, target: &Target) {
     }
     let looked = rights::check(report, target).await;
     report.cannot("rights", looked);
+    let looked = controllers::check(report, target).await;
+    report.cannot("controllers", looked);
     let looked = ingress::check(report, target).await;
     report.cannot("ingress", looked);
     let looked = features::check(report, target).await;

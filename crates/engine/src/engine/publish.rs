@@ -9,7 +9,9 @@ use kube::{
 };
 use serde_json::json;
 use tm_resources::labels::tm::ISOLATION;
-use tm_resources::target::{ENGINE_REGISTRY, NAMESPACE, REGISTRY_HOSTING, REGISTRY_HOSTING_KEY, TM_CONFIG};
+use tm_resources::target::{
+    ENGINE_REGISTRY, INGRESS_HOST, NAMESPACE, REGISTRY_HOSTING, REGISTRY_HOSTING_KEY, TM_CONFIG,
+};
 
 use super::lock::Running;
 use crate::api::NODE_NAME;
@@ -29,10 +31,11 @@ pub(super) async fn write(
         "host: \"{address}\"\nhostFromClusterNetwork: \"{address}\"\nhostFromContainerRuntime: \"{ENGINE_REGISTRY}\"\n",
         address = running.registry,
     );
+    let ingress = (INGRESS_HOST.to_owned(), running.functions.to_string());
     // Together: one transaction of the store.
     tokio::try_join!(
         apply(client, NAMESPACE, REGISTRY_HOSTING, [(REGISTRY_HOSTING_KEY.to_owned(), hosting)]),
-        apply(client, NAMESPACE, TM_CONFIG, images),
+        apply(client, NAMESPACE, TM_CONFIG, images.into_iter().chain([ingress])),
         apply(client, DOMAIN.0, DOMAIN.1, [(domain.to_owned(), String::new())]),
         mark_node(client, isolation),
     )

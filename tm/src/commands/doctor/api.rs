@@ -29,6 +29,8 @@ struct Part {
     /// A kind of it; its CRD's label says the version.
     crd: &'static str,
     needed: bool,
+    /// What of it tm uses.
+    resources: &'static [&'static str],
     hint: &'static str,
 }
 
@@ -38,6 +40,7 @@ const PARTS: [Part; 3] = [
         group: "serving.knative.dev",
         crd: "services.serving.knative.dev",
         needed: true,
+        resources: &["services", "configurations", "revisions", "routes"],
         hint: "install Knative Serving with a networking layer: https://knative.dev/docs/install",
     },
     Part {
@@ -45,6 +48,7 @@ const PARTS: [Part; 3] = [
         group: "tekton.dev",
         crd: "taskruns.tekton.dev",
         needed: true,
+        resources: &["tasks", "taskruns"],
         hint: "install Tekton Pipelines: https://tekton.dev/docs/installation/pipelines",
     },
     Part {
@@ -52,6 +56,7 @@ const PARTS: [Part; 3] = [
         group: "sources.knative.dev",
         crd: "pingsources.sources.knative.dev",
         needed: false,
+        resources: &[],
         hint: "install Knative Eventing if functions shall be called by schedules and events",
     },
 ];
@@ -122,6 +127,11 @@ async fn parts(report: &mut Report, target: &Target) -> Result<()> {
         let versions: Vec<&str> =
             found.iter().flat_map(|group| &group.versions).map(|version| version.version.as_str()).collect();
         if versions.contains(&"v1") {
+            if let Some(missing) = missing(&target.client, &part).await? {
+                let text = format!("{}/v1 has no {missing}", part.group);
+                report.failed(part.name, &text, Some(format!("install it whole; {}", part.hint)));
+                continue;
+            }
             let version = version(&target.client, &part).await?;
             let text =
                 version.map_or_else(|| format!("{}/v1", part.group), |v| format!("{v} ({}/v1)", part.group));
@@ -138,6 +148,15 @@ async fn parts(report: &mut Report, target: &Target) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Kinds that the API server does not serve, though others of the group.
+async fn missing(client: &Client, part: &Part) -> Result<Option<String>> {
+    let served = client.list_api_group_resources(&format!("{}/v1", part.group)).await;
+    let served = served.context("failed to ask what is installed")?.resources;
+    let lacks = |name: &&&str| !served.iter().any(|resource| resource.name == **name);
+    let missing: Vec<&str> = part.resources.iter().filter(lacks).copied().collect();
+    Ok((!missing.is_empty()).then(|| missing.join(", ")))
 }
 
 /// The release, where the target tells it to this user.

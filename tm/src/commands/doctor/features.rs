@@ -10,7 +10,7 @@ use super::{super::deploy_service::ANSWER_GRACE, ingress::KNATIVE, report::Repor
 use crate::target::{Target, published};
 
 /// Namespace of Tekton's settings.
-const TEKTON: &str = "tekton-pipelines";
+pub(super) const TEKTON: &str = "tekton-pipelines";
 /// Namespace label of the Pod Security admission.
 const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 /// AWS's longest time-out in seconds.

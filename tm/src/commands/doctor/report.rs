@@ -70,12 +70,18 @@ impl Report {
 
     /// Whether nothing was found that keeps builds from running at all.
     pub(super) fn may_run_pods(&self) -> bool {
-        let keeps = ["target", "API server", "namespace", "Tekton", "rights"];
-        !self.findings.iter().any(|found| found.state == State::Failed && keeps.contains(&found.check))
+        let keeps = ["target", "API server", "namespace", "Tekton", "rights", "webhooks"];
+        !keeps.iter().any(|check| self.has_failed(check))
+    }
+
+    /// Whether that check found something that does not work.
+    pub(super) fn has_failed(&self, check: &str) -> bool {
+        self.findings.iter().any(|found| found.state == State::Failed && found.check == check)
     }
 
     /// Prints what was not printed yet; the number of failures.
     pub(super) fn finish(self) -> Result<usize> {
+        let failed = self.findings.iter().filter(|found| found.state == State::Failed).count();
         match self.output {
             Some(Output::Json) => self.printer.data(&serde_json::to_string_pretty(&self.findings)?),
             Some(Output::Yaml) => {
@@ -83,7 +89,7 @@ impl Report {
             }
             Some(Output::Name) | None => {}
         }
-        Ok(self.findings.iter().filter(|found| found.state == State::Failed).count())
+        Ok(failed)
     }
 
     fn add(&mut self, check: &'static str, state: State, message: &str, hint: Option<String>) {
