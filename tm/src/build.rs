@@ -65,14 +65,21 @@ pub(crate) async fn plan(
     Plan::new(settings, &target.namespace, runtime, destination, &config, session.global.registry_skip_tls)
 }
 
-/// Runs the build, and once more when its pod is lost before it has the source. Whatever ends it early, the run is cancelled and
+/// Runs the build, and once more when its pod is lost before it has the source, but for what would happen to the next one, too. Whatever ends it early, the run is cancelled and
 /// removed.
 pub(crate) async fn run(session: &Session, target: &Target, plan: &Plan, archive: &Archive) -> Result<Built> {
     match run_once(session, target, plan, archive).await {
-        Err(error) if error.is::<PodLost>() => {
-            session.printer.warning(&format!("{error:#}; building once more"));
-            run_once(session, target, plan, archive).await
-        }
+        Err(error) => match error.downcast_ref::<PodLost>() {
+            Some(lost) if lost.evicted => Err(error).hint(
+                "a node evicts pods that take more of its disk or memory than it has or they may: see the limits of the namespace and \
+                 the node's conditions, or leave files out with .tmignore",
+            ),
+            Some(_) => {
+                session.printer.warning(&format!("{error:#}; building once more"));
+                run_once(session, target, plan, archive).await
+            }
+            None => Err(error),
+        },
         done => done,
     }
 }

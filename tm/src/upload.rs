@@ -36,6 +36,8 @@ const RESULT: Duration = Duration::from_secs(120);
 const REST: Duration = Duration::from_secs(2);
 /// Exit codes above are those of programs that a signal ended.
 const KILLED: i32 = 128;
+/// A pod's reason when its node threw it out.
+const EVICTED: &str = "Evicted";
 /// Bytes written at a time.
 const CHUNK: usize = 256 << 10;
 /// What is kept of the receiver's output.
@@ -58,6 +60,8 @@ pub(crate) struct Receiver {
 pub(crate) struct PodLost {
     pod: String,
     why: String,
+    /// Its node threw it out for what it used, which another pod would use, too.
+    pub(crate) evicted: bool,
 }
 
 /// How one try ended.
@@ -84,7 +88,7 @@ pub(crate) async fn upload(
     let work = attempts(pods, receiver, archive, printer);
     tokio::select! {
         biased;
-        why = lost(pods, receiver, &uid) => Err(PodLost { pod: receiver.pod.clone(), why }.into()),
+        lost = lost(pods, receiver, &uid) => Err(lost.into()),
         ended = work => ended,
     }
 }
@@ -125,28 +129,36 @@ async fn arrived(pods: &Api<Pod>, receiver: &Receiver) -> bool {
     status.and_then(|status| status.state?.terminated).is_some_and(|end| end.exit_code == 0)
 }
 
-/// Resolves with a reason when the pod of that UID cannot take the upload any more.
-async fn lost(pods: &Api<Pod>, receiver: &Receiver, uid: &str) -> String {
+/// Resolves when the pod of that UID cannot take the upload any more.
+async fn lost(pods: &Api<Pod>, receiver: &Receiver, uid: &str) -> PodLost {
     let mut looks = watch_object(pods.clone(), &receiver.pod).default_backoff().boxed();
     while let Some(look) = looks.next().await {
-        match look {
-            Ok(None) => return "it was deleted".into(),
-            Ok(Some(pod)) if pod.metadata.uid.as_deref() != Some(uid) => return "it was replaced".into(),
-            Ok(Some(pod)) if pod.metadata.deletion_timestamp.is_some() => {
-                return "it is being deleted".into();
-            }
-            Ok(Some(pod)) => {
-                let status = pod.status.unwrap_or_default();
-                if status.phase.as_deref() == Some("Failed") {
-                    let words = [status.reason, status.message].into_iter().flatten();
-                    return words.collect::<Vec<_>>().join(": ");
-                }
-            }
-            // The watch tries again by itself.
-            Err(_) => {}
+        // The watch tries again by itself after an error.
+        if let Ok(pod) = look
+            && let Some((why, evicted)) = end_of(pod, uid)
+        {
+            return PodLost { pod: receiver.pod.clone(), why, evicted };
         }
     }
     std::future::pending().await
+}
+
+/// Why the pod of that UID takes nothing any more, and whether it was evicted.
+fn end_of(pod: Option<Pod>, uid: &str) -> Option<(String, bool)> {
+    let Some(pod) = pod else { return Some(("it was deleted".into(), false)) };
+    if pod.metadata.uid.as_deref() != Some(uid) {
+        return Some(("it was replaced".into(), false));
+    }
+    let status = pod.status.unwrap_or_default();
+    let evicted = status.reason.as_deref() == Some(EVICTED);
+    if pod.metadata.deletion_timestamp.is_some() && !evicted {
+        return Some(("it is being deleted".into(), false));
+    }
+    if status.phase.as_deref() == Some("Failed") {
+        let words: Vec<String> = [status.reason, status.message].into_iter().flatten().collect();
+        return Some((words.join(": "), evicted));
+    }
+    None
 }
 
 async fn once(pods: &Api<Pod>, receiver: &Receiver, archive: &Archive, step: &Step) -> Result<Outcome> {
@@ -283,6 +295,22 @@ mod tests {
     async fn an_upload_takes_the_time_it_takes() {
         let ended = talk(after(3600, Ok(())), after(3601, Some(success()))).await;
         assert_eq!(ended, Ok(success()));
+    }
+
+    #[test]
+    fn pods_that_are_lost() {
+        let end = |metadata: serde_json::Value, status: serde_json::Value| {
+            let pod = json!({"metadata": metadata, "status": status});
+            end_of(Some(serde_json::from_value(pod).expect("it is a pod")), "u")
+        };
+        let runs = json!({"phase": "Running"});
+        assert_eq!(end(json!({"uid": "u"}), runs.clone()), None);
+        assert_eq!(end(json!({"uid": "v"}), runs.clone()), Some(("it was replaced".into(), false)));
+        let leaving = json!({"uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z"});
+        assert_eq!(end(leaving, runs), Some(("it is being deleted".into(), false)));
+        let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "low on resource"});
+        assert_eq!(end(json!({"uid": "u"}), evicted), Some(("Evicted: low on resource".into(), true)));
+        assert_eq!(end_of(None, "u"), Some(("it was deleted".into(), false)));
     }
 
     #[test]
