@@ -26,7 +26,7 @@ pub(crate) use taskrun::{PUSHING_STEP, Plan, RECEIVER, builder_image, confined, 
 
 use crate::{
     commands::Session,
-    error::{HintExt, InterruptedExt},
+    error::{HintExt, Interrupted, InterruptedExt},
     registry::Destination,
     runtime::Runtime,
     settings::ServiceSettings,
@@ -94,6 +94,9 @@ async fn run_once(session: &Session, target: &Target, plan: &Plan, archive: &Arc
         Ok(status) => image_of(plan, &status),
         Err(error) => {
             let removed = remove(&runs, &name).await;
+            if !removed && !error.is::<Interrupted>() {
+                session.printer.warning(&left(&name, removed));
+            }
             Err(error).interrupted_leaves(|| left(&name, removed))
         }
     }

@@ -6,6 +6,7 @@
 
 mod deadline;
 pub(crate) mod engine;
+pub(crate) mod persist;
 pub(crate) mod published;
 mod socket;
 

@@ -22,6 +22,7 @@ use tokio::{
 use crate::{
     printer::{Printer, Step},
     source::Archive,
+    target::persist::persist,
 };
 
 /// Tries of an upload whose outcome is unknown.
@@ -83,7 +84,8 @@ pub(crate) async fn upload(
     archive: &Archive,
     printer: &Printer,
 ) -> Result<()> {
-    let pod = pods.get_metadata(&receiver.pod).await.context("the build pod cannot be found")?;
+    let found = persist(printer, async || pods.get_metadata(&receiver.pod).await).await;
+    let pod = found.context("the build pod cannot be found")?;
     let uid = pod.metadata.uid.unwrap_or_default();
     let work = attempts(pods, receiver, archive, printer);
     tokio::select! {
@@ -108,7 +110,7 @@ async fn attempts(pods: &Api<Pod>, receiver: &Receiver, archive: &Archive, print
                 step.done();
                 return Ok(());
             }
-            Outcome::Refused(status) if attempt == 0 && status.code < 500 => {
+            Outcome::Refused(status) if attempt == 0 && status.code < 500 && status.code != 429 => {
                 return Err(anyhow!(kube::Error::Api(status)).context("the target refused the upload"));
             }
             Outcome::Refused(status) => last = status.message,

@@ -1,18 +1,26 @@
 //! A TaskRun comes into being: with its Task inline or, where the operator of the target's Tekton forbids that
 //! (`disable-inline-spec`), beside a Task that is removed with it.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+
 use anyhow::{Context, Result};
 use kube::{
     Api, Resource, ResourceExt,
-    api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ObjectMeta, Patch, PatchParams},
 };
 use serde_json::json;
 use tm_resources::tekton::{Task, TaskRef, TaskRun};
 
-use crate::{commands::Session, target::Target};
+use crate::{
+    commands::Session,
+    target::{Target, persist},
+};
 
 /// What Tekton's webhook says of a TaskRun with its Task inline where only references are allowed (`ErrDisallowedFields`).
 const REFUSED: &str = "must not set the field(s): spec.taskSpec";
+
+/// Longest part of a name before what makes it unique: names of pods are labels, of 63 characters.
+const PREFIX: usize = 54;
 
 /// Creates `run`, whose Task is inline.
 ///
@@ -20,12 +28,25 @@ const REFUSED: &str = "must not set the field(s): spec.taskSpec";
 /// What the API server refuses. Then nothing is left.
 pub(crate) async fn create(session: &Session, target: &Target, run: &TaskRun) -> Result<TaskRun> {
     let runs: Api<TaskRun> = Api::namespaced(target.client.clone(), &target.namespace);
-    match runs.create(&PostParams::default(), run).await {
+    let run = &named(run);
+    match Box::pin(persist::create(&session.printer, &runs, run)).await {
         Err(kube::Error::Api(status)) if status.message.contains(REFUSED) => {
-            create_beside(session, target, run).await
+            Box::pin(create_beside(session, target, run)).await
         }
         created => created.context("failed to create the TaskRun"),
     }
+}
+
+/// The run with a name in the place of its prefix: what has a name can be created twice without being made twice.
+fn named(run: &TaskRun) -> TaskRun {
+    let mut run = run.clone();
+    if let Some(prefix) = run.metadata.generate_name.take() {
+        let prefix: String = prefix.chars().take(PREFIX).collect();
+        // The keys of std's hash maps are random, and there is nothing to be hashed.
+        let [.., a, b, c, d] = RandomState::new().build_hasher().finish().to_be_bytes();
+        run.metadata.name = Some(format!("{prefix}{}", hex::encode([a, b, c, d])));
+    }
+    run
 }
 
 /// The Task first, as a run whose Task is missing fails at once; then the run, which owns the Task.
@@ -33,12 +54,12 @@ async fn create_beside(session: &Session, target: &Target, run: &TaskRun) -> Res
     let tasks: Api<Task> = Api::namespaced(target.client.clone(), &target.namespace);
     let runs: Api<TaskRun> = Api::namespaced(target.client.clone(), &target.namespace);
     let task = task_of(run).context("the TaskRun has no Task")?;
-    let task = tasks.create(&PostParams::default(), &task).await.context(
+    let task = persist::create(&session.printer, &tasks, &task).await.context(
         "failed to create a Task for the TaskRun, as Tekton refuses TaskRuns with their Task inside (disable-inline-spec)",
     )?;
     let name = task.name_any();
     let made = async {
-        let created = runs.create(&PostParams::default(), &referring(run, &name)).await;
+        let created = persist::create(&session.printer, &runs, &referring(run, &name)).await;
         let created = created.context("failed to create the TaskRun")?;
         let owner = json!({"metadata": {"ownerReferences": [created.owner_ref(&())]}});
         let owned = tasks.patch(&name, &PatchParams::default(), &Patch::Merge(owner)).await;
@@ -57,7 +78,7 @@ async fn create_beside(session: &Session, target: &Target, run: &TaskRun) -> Res
 /// The inline Task as an object of its own, with the run's labels.
 fn task_of(run: &TaskRun) -> Option<Task> {
     let metadata = ObjectMeta {
-        generate_name: run.metadata.generate_name.clone(),
+        name: run.metadata.name.clone(),
         labels: run.metadata.labels.clone(),
         ..ObjectMeta::default()
     };
@@ -88,13 +109,23 @@ mod tests {
             ..TaskRunSpec::default()
         };
         let metadata = ObjectMeta { generate_name: Some("hello-".into()), ..ObjectMeta::default() };
-        let run = TaskRun { metadata, spec, status: None };
+        let run = named(&TaskRun { metadata, spec, status: None });
         let task = task_of(&run).expect("it is inline");
-        assert_eq!(task.metadata.generate_name.as_deref(), Some("hello-"));
+        assert!(task.metadata.name.as_ref().is_some_and(|name| name.starts_with("hello-")), "{task:?}");
+        assert_eq!(task.metadata.name, run.metadata.name);
         assert_eq!(Some(&task.spec), run.spec.task_spec.as_ref());
         let run = referring(&run, "hello-abcde");
         assert_eq!(run.spec.task_spec, None);
         assert_eq!(run.spec.timeout.as_deref(), Some("60s"));
         assert_eq!(task_of(&run), None);
+    }
+
+    #[test]
+    fn names_are_short_and_unlike() {
+        let metadata = ObjectMeta { generate_name: Some("a".repeat(63) + "-"), ..ObjectMeta::default() };
+        let run = TaskRun { metadata, spec: TaskRunSpec::default(), status: None };
+        let (one, other) = (named(&run), named(&run));
+        assert_eq!(one.name_any().len(), 62);
+        assert_ne!(one.name_any(), other.name_any());
     }
 }

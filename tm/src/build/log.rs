@@ -9,7 +9,10 @@ use kube::{Api, api::LogParams};
 use tm_resources::tekton::TaskRunStatus;
 use tokio::{sync::mpsc, time::timeout};
 
-use crate::printer::{CollapsedLog, Printer, Step};
+use crate::{
+    printer::{CollapsedLog, Printer, Step},
+    target::persist::passes,
+};
 
 /// Lines on their way from the API to the screen.
 const LINES: usize = 1024;
@@ -17,6 +20,8 @@ const LINES: usize = 1024;
 const REST: Duration = Duration::from_secs(5);
 /// Pause before a step that has not begun is asked for its log again.
 const RETRY: Duration = Duration::from_millis(50);
+/// Pause before an API server that went away is asked again; the end of the build ends that, too.
+const OUTAGE: Duration = Duration::from_secs(1);
 
 /// Collects what the steps print.
 pub(super) struct BuildLog {
@@ -101,7 +106,8 @@ async fn follow_all(pods: Api<Pod>, pod: String, containers: Vec<String>, lines:
 }
 
 /// Follows one container to its end. A container that has not begun is asked again: in a pod of Tekton's all begin
-/// together, in the engine's one after the other. An error means that nobody reads any more.
+/// together, in the engine's one after the other. A log that breaks off is asked for again, and goes on after what was had of it.
+/// An error means that nobody reads any more.
 async fn follow_one(
     pods: &Api<Pod>,
     pod: &str,
@@ -109,16 +115,23 @@ async fn follow_one(
     lines: &mpsc::Sender<String>,
 ) -> Result<(), ()> {
     let params = LogParams { container: Some(container.into()), follow: true, ..LogParams::default() };
+    let mut had = 0;
     loop {
         match pods.log_stream(pod, &params).await {
             Ok(stream) => {
-                let mut stream = stream.lines();
-                while let Some(Ok(line)) = stream.next().await {
-                    lines.send(line).await.map_err(drop)?;
+                let mut stream = stream.lines().skip(had);
+                loop {
+                    match stream.next().await {
+                        Some(Ok(line)) => lines.send(line).await.map_err(drop)?,
+                        Some(Err(_)) => break,
+                        None => return Ok(()),
+                    }
+                    had += 1;
                 }
-                return Ok(());
+                tokio::time::sleep(OUTAGE).await;
             }
             Err(kube::Error::Api(status)) if status.code == 400 => tokio::time::sleep(RETRY).await,
+            Err(error) if passes(&error) => tokio::time::sleep(OUTAGE).await,
             Err(_) => return Err(()),
         }
     }

@@ -23,7 +23,10 @@ use crate::{
     registry, runtime,
     settings::ServiceSettings,
     source::{self, Archive, Source},
-    target::{Target, connect},
+    target::{
+        Target, connect,
+        persist::{passes, persist},
+    },
 };
 
 /// Characters of the source's digest that become the image's tag.
@@ -84,11 +87,13 @@ async fn check(settings: &ServiceSettings, target: &Target, plan: &Plan, session
     let params = PatchParams::apply(labels::tm::FIELD_MANAGER).force().dry_run();
     let services: Api<Service> = Api::namespaced(target.client.clone(), &target.namespace);
     let checked = services.patch(&settings.name, &params, &Patch::Apply(&wanted)).await;
-    checked.map(drop).with_context(|| refused(settings))
+    checked.map(drop).map_err(|error| not_taken(error, settings))
 }
 
-fn refused(settings: &ServiceSettings) -> String {
-    format!("the target refused the service `{}`", settings.name)
+/// Says that the target did not take the Service, or could not be asked.
+fn not_taken(error: kube::Error, settings: &ServiceSettings) -> anyhow::Error {
+    let did = if passes(&error) { "could not be reached for" } else { "refused" };
+    anyhow::Error::new(error).context(format!("the target {did} the service `{}`", settings.name))
 }
 
 async fn pack(path: PathBuf) -> Result<Archive> {
@@ -132,15 +137,17 @@ async fn deploy(
     session: &Session,
 ) -> Result<()> {
     let wanted = session.interrupt.guard(Box::pin(wanted(settings, image, plan, session))).await;
-    let (target, wanted) =
-        wanted.interrupted_leaves(|| format!("no service was created or changed; the image is {image}"))?;
+    let (target, wanted) = wanted
+        .interrupted_leaves(|| format!("no service was created or changed; the image is {image}"))
+        .map_err(|error| stopped(error, settings, image, plan))?;
     let services: Api<Service> = Api::namespaced(target.client.clone(), &target.namespace);
     // Not given up by Ctrl-C: afterwards it is known whether the service was changed.
     let params = PatchParams::apply(labels::tm::FIELD_MANAGER).force();
-    let applied = services
-        .patch(&settings.name, &params, &Patch::Apply(&wanted))
-        .await
-        .with_context(|| refused(settings))?;
+    let applied = persist(&session.printer, async || {
+        services.patch(&settings.name, &params, &Patch::Apply(&wanted)).await
+    });
+    let applied =
+        applied.await.map_err(|error| stopped(not_taken(error, settings), settings, image, plan))?;
     if let Some(plan) = plan {
         adopt(&target, plan, &applied, session).await;
     }
@@ -154,6 +161,22 @@ async fn deploy(
     let wait = Box::pin(ready::wait(&services, settings, &applied, &target, session));
     let ready = session.interrupt.guard(wait).await.interrupted_leaves(|| goes_on(settings, &target))?;
     shown(&ready, session)
+}
+
+/// Says where a deploy stopped: what was built need not be built again.
+fn stopped(
+    error: anyhow::Error,
+    settings: &ServiceSettings,
+    image: &str,
+    plan: Option<&Plan>,
+) -> anyhow::Error {
+    match plan {
+        Some(_) => error.context(format!(
+            "the image {image} was built, but the service `{}` was not deployed",
+            settings.name
+        )),
+        None => error,
+    }
 }
 
 /// What Ctrl-C leaves while the service is waited for: it is the target's now, as with kn and kubectl.
@@ -186,7 +209,10 @@ async fn service(
     session: &Session,
 ) -> Result<Service> {
     let services: Api<Service> = Api::namespaced(target.client.clone(), &target.namespace);
-    let live = services.get_opt(&settings.name).await.context("failed to read the service")?;
+    let read = async || services.get_opt(&settings.name).await;
+    // After a build, which must not be for nothing, an API server that is away for a moment is waited for.
+    let live = if plan.is_some() { persist(&session.printer, read).await } else { read().await };
+    let live = live.context("failed to read the service")?;
     let runtime = plan.map(|plan| plan.runtime.as_str());
     let pull_secret = session.global.registry_secret.as_deref();
     object::build(settings, &target.namespace, image, runtime, pull_secret, live.as_ref())
