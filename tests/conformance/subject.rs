@@ -13,6 +13,8 @@ use tm_testkit::api_server::ApiServer;
 
 /// Names the context of a cluster that is to be tested too.
 const CONTEXT: &str = "TM_TEST_CONTEXT";
+/// Set to 1, it is a failure when there is none.
+const REQUIRED: &str = "TM_TEST_CLUSTER_REQUIRED";
 /// Longest wait for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -28,7 +30,10 @@ pub(crate) struct Subject {
 pub(crate) async fn on_each<F: Future<Output = ()>>(test: impl Fn(Subject) -> F) {
     let server = ApiServer::start().await.expect("the engine's API starts");
     run(server.api.client("default"), false, &test).await;
-    let Some(context) = std::env::var_os(CONTEXT) else { return };
+    let Some(context) = std::env::var_os(CONTEXT) else {
+        assert!(std::env::var_os(REQUIRED).is_none_or(|v| v != "1"), "no {CONTEXT}, and {REQUIRED}=1");
+        return;
+    };
     let options = kube::config::KubeConfigOptions {
         context: Some(context.to_string_lossy().into_owned()),
         ..kube::config::KubeConfigOptions::default()

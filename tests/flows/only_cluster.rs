@@ -14,8 +14,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tm_testkit::machine::{Machine, Ran};
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::Child,
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStderr},
     time::timeout,
 };
 
@@ -42,33 +42,53 @@ fn large_function(machine: &Machine, name: &str, mebibytes: u64) -> Result<Strin
     Ok(folder.display().to_string())
 }
 
-/// Reads stderr of a running `tm` until `marker` shows up; what was read.
-async fn until(tm: &mut Child, marker: &str) -> Result<String> {
-    let stderr = tm.stderr.as_mut().context("its stderr is captured")?;
-    let mut lines = BufReader::new(stderr).lines();
-    let mut seen = String::new();
-    let found = timeout(LIMIT, async {
-        while let Some(line) = lines.next_line().await? {
-            seen.push_str(&line);
-            seen.push('\n');
-            if line.contains(marker) {
-                return Ok(());
-            }
-        }
-        anyhow::bail!("tm ended")
-    });
-    found.await.context("in time")?.with_context(|| format!("no `{marker}` in:\n{seen}"))?;
-    Ok(seen)
+/// A `tm` that runs, and what it has said so far.
+struct Running {
+    tm: Child,
+    lines: Lines<BufReader<ChildStderr>>,
+    seen: String,
 }
 
-/// Waits for its end.
-async fn ended(tm: Child) -> Result<Ran> {
-    let output = timeout(LIMIT * 2, tm.wait_with_output()).await.context("tm ends in time")??;
-    Ok(Ran {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
+impl Running {
+    fn of(mut tm: Child) -> Result<Self> {
+        let stderr = tm.stderr.take().context("its stderr is captured")?;
+        Ok(Self { tm, lines: BufReader::new(stderr).lines(), seen: String::new() })
+    }
+
+    /// Reads on until a line with `marker` comes.
+    async fn until(&mut self, marker: &str) -> Result<()> {
+        let found = timeout(LIMIT, async {
+            while let Some(line) = self.line().await? {
+                if line.contains(marker) {
+                    return Ok(());
+                }
+            }
+            anyhow::bail!("tm ended")
+        });
+        let found = found.await.unwrap_or_else(|_| Err(anyhow::anyhow!("not in {LIMIT:?}")));
+        found.with_context(|| format!("no `{marker}` in:\n{}", self.seen))
+    }
+
+    /// Waits for its end.
+    async fn ended(mut self) -> Result<Ran> {
+        let rest = async {
+            while self.line().await?.is_some() {}
+            anyhow::Ok(())
+        };
+        timeout(LIMIT * 2, rest).await.context("tm ends in time")??;
+        let output = timeout(LIMIT, self.tm.wait_with_output()).await.context("tm ends in time")??;
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(Ran { code: output.status.code().unwrap_or(-1), stdout, stderr: self.seen })
+    }
+
+    async fn line(&mut self) -> Result<Option<String>> {
+        let line = self.lines.next_line().await?;
+        if let Some(line) = &line {
+            self.seen.push_str(line);
+            self.seen.push('\n');
+        }
+        Ok(line)
+    }
 }
 
 /// The command failed with code 1, saying each of `words`.

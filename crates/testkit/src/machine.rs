@@ -26,8 +26,9 @@ use tokio::{
 const COMMAND_LIMIT: Duration = Duration::from_secs(300);
 /// Longest time of one call of a function.
 const CALL_LIMIT: Duration = Duration::from_secs(60);
-/// Pause between two looks at a condition.
+/// Pause after the first look at a condition, doubled each time up to the longest: a look may be a program that is started.
 const LOOK: Duration = Duration::from_millis(20);
+const LONGEST_LOOK: Duration = Duration::from_millis(500);
 
 /// The machine.
 pub struct Machine {
@@ -333,12 +334,14 @@ where
     F: AsyncFnMut() -> Result<T>,
 {
     let deadline = Instant::now() + limit;
+    let mut pause = LOOK;
     loop {
         match look().await {
             Ok(value) => return Ok(value),
             Err(last) if Instant::now() > deadline => bail!("waited {limit:?} for {what}: {last:#}"),
-            Err(_) => sleep(LOOK).await,
+            Err(_) => sleep(pause).await,
         }
+        pause = LONGEST_LOOK.min(pause * 2);
     }
 }
 

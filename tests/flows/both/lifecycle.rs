@@ -66,7 +66,8 @@ async fn kubectl_sees_what_tm_made() {
     assert!(said.starts_with("#!/bin/sh"), "{said}");
     kubectl("wait ksvc/hello --for=condition=Ready --timeout=10s").await;
     kubectl("delete ksvc hello").await;
-    wait_for("the pods to go", LIMIT, async || {
+    // kubelet gives a pod up to five minutes, Knative's time-out, when its programs do not end by themselves.
+    wait_for("the pods to go", LIMIT * 5, async || {
         let pods = kubectl("get pods -o name").await;
         ensure!(pods.trim().is_empty(), "{pods}");
         Ok(())

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tm_testkit::machine::Machine;
+use tm_testkit::machine::{Machine, wait_for};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
@@ -19,7 +19,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{LIMIT, ended, failed_with, kubeconfig, large_function, until, write_config};
+use super::{LIMIT, Running, failed_with, kubeconfig, large_function, write_config};
 use crate::{
     support::{get, shell_function},
     target,
@@ -36,49 +36,94 @@ async fn server(machine: &Machine) -> Result<String> {
 }
 
 /// A way to `to` that can be closed: then all connections end and none is taken.
-async fn gate(to: String) -> Result<(SocketAddr, watch::Sender<bool>)> {
+struct Gate {
+    address: SocketAddr,
+    open: watch::Sender<bool>,
+    /// Connections that were cut in the middle.
+    cut: Arc<AtomicUsize>,
+    /// Connections that were not taken.
+    turned_away: Arc<AtomicUsize>,
+}
+
+async fn gate(to: String) -> Result<Gate> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let (open, state) = watch::channel(true);
+    let (cut, turned_away) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let gate = Gate { address, open, cut: cut.clone(), turned_away: turned_away.clone() };
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
             let (mut state, to) = (state.clone(), to.clone());
+            let (cut, turned_away) = (cut.clone(), turned_away.clone());
             tokio::spawn(async move {
                 if !*state.borrow() {
+                    turned_away.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
                 let Ok(mut server) = TcpStream::connect(to).await else { return };
                 tokio::select! {
                     _ = copy_bidirectional(&mut client, &mut server) => {}
-                    _ = state.wait_for(|open| !open) => {}
+                    _ = state.wait_for(|open| !open) => drop(cut.fetch_add(1, Ordering::Relaxed)),
                 }
             });
         }
     });
-    Ok((address, open))
+    Ok(gate)
 }
 
-/// The API server goes away while the build runs, and comes back.
+/// The API server goes away while tm does this or that, and comes back.
 #[tokio::test]
 async fn an_api_server_that_restarts_in_the_middle() -> Result<()> {
     let machine = target().await;
-    let (address, open) = gate(server(&machine).await?).await?;
+    let gate = gate(server(&machine).await?).await?;
     let mut config = kubeconfig(&machine).await?;
-    config["clusters"][0]["cluster"]["server"] = json!(format!("https://{address}"));
+    config["clusters"][0]["cluster"]["server"] = json!(format!("https://{}", gate.address));
     let config = write_config(&machine, "gate.json", &config)?;
     let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
-    for marker in ["Building hello", "Waiting for service"] {
+    for marker in ["Waiting for taskrun", "Building hello", "Waiting for service"] {
+        let (cut, turned_away) = (gate.cut.load(Ordering::Relaxed), gate.turned_away.load(Ordering::Relaxed));
         let args = ["--config", &config, "deploy", "service", "hello", "-f", &folder, "--wait"];
-        let mut tm = machine.spawn(args.into_iter().chain(["-e", &format!("MARKER={}", marker.len())]))?;
-        until(&mut tm, marker).await?;
-        open.send_replace(false);
+        // Another variable each time: an unchanged service would not be waited for.
+        let variable = format!("MARKER={}", marker.len());
+        let args = args.into_iter().chain(["-e", &variable]);
+        let mut tm = Running::of(machine.spawn(args)?)?;
+        tm.until(marker).await?;
+        gate.open.send_replace(false);
         // An outage is a time without a server; there is nothing to wait for.
         tokio::time::sleep(OUTAGE).await;
-        open.send_replace(true);
-        let ran = ended(tm).await?;
+        gate.open.send_replace(true);
+        let ran = tm.ended().await?;
         ensure!(ran.code == 0, "cut at `{marker}`: {ran:?}");
+        ensure!(gate.cut.load(Ordering::Relaxed) > cut, "nothing was cut at `{marker}`: {ran:?}");
+        ensure!(gate.turned_away.load(Ordering::Relaxed) > turned_away, "nobody came meanwhile: {ran:?}");
         ensure!(machine.call("hello", "{}").await?.body == "1");
     }
+    Ok(())
+}
+
+/// The API server is away when the build ends, which is heard of afterwards.
+#[tokio::test]
+async fn an_api_server_that_is_away_when_the_build_has_ended() -> Result<()> {
+    let machine = target().await;
+    let gate = gate(server(&machine).await?).await?;
+    let mut config = kubeconfig(&machine).await?;
+    config["clusters"][0]["cluster"]["server"] = json!(format!("https://{}", gate.address));
+    let config = write_config(&machine, "gate.json", &config)?;
+    let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
+    let args = ["--config", &config, "deploy", "service", "hello", "-f", &folder, "--wait"];
+    let mut tm = Running::of(machine.spawn(args)?)?;
+    tm.until("Building hello").await?;
+    gate.open.send_replace(false);
+    wait_for("the build to end unheard", LIMIT, async || {
+        let runs = get(&machine, "taskrun").await?;
+        ensure!(runs["items"][0]["status"]["conditions"][0]["status"] == "True", "{runs}");
+        Ok(())
+    })
+    .await?;
+    gate.open.send_replace(true);
+    let ran = tm.ended().await?;
+    ensure!(ran.code == 0, "{ran:?}");
+    ensure!(machine.call("hello", "{}").await?.body == "1");
     Ok(())
 }
 
@@ -167,7 +212,7 @@ async fn uploads_that_break() -> Result<()> {
         let config = write_config(&machine, "troubled.json", &config)?;
         let folder = large_function(&machine, "large", 4)?;
         let args = ["--config", &config, "--debug", "deploy", "service", "large", "-f", &folder, "--wait"];
-        let tm = machine.spawn(args)?;
+        let tm = Running::of(machine.spawn(args)?)?;
         if matches!(trouble, Trouble::Deaf) {
             let deadline = Instant::now() + LIMIT;
             while !received(&machine).await? {
@@ -180,7 +225,7 @@ async fn uploads_that_break() -> Result<()> {
             }
             end.send_replace(true);
         }
-        let ran = ended(tm).await?;
+        let ran = tm.ended().await?;
         ensure!(ran.code == 0, "{trouble:?}: {ran:?}");
         ensure!(ran.stderr.contains("broke off"), "{trouble:?}: nothing broke: {ran:?}");
         ensure!(machine.call("large", "{}").await?.body == "large", "{trouble:?}");

@@ -1,6 +1,9 @@
 //! Tests that change the cluster for everybody. They run alone, after the others, and put back what they changed.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
+
 use anyhow::{Context, Result, ensure};
+use futures::FutureExt;
 use tm_testkit::machine::{Machine, repository, wait_for};
 
 use super::{LIMIT, failed_with};
@@ -8,6 +11,17 @@ use crate::{
     support::{get, nothing_left, shell_function},
     target,
 };
+
+/// Runs `work` and puts things back, also when it fails or panics.
+async fn and_back(
+    work: impl Future<Output = Result<()>>,
+    back: impl Future<Output = Result<()>>,
+) -> Result<()> {
+    let judged = AssertUnwindSafe(work).catch_unwind().await;
+    let put_back = back.await;
+    judged.unwrap_or_else(|panic| resume_unwind(panic))?;
+    put_back
+}
 
 /// Sets one of Tekton's feature flags; what it was.
 async fn set_flag(machine: &Machine, name: &str, value: &str) -> Result<String> {
@@ -32,7 +46,7 @@ async fn a_restricted_namespace() -> Result<()> {
     let before = set_flag(&machine, flag, "false").await?;
     let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
     let deploy = ["deploy", "service", "hello", "-f", &folder, "--wait"];
-    let judged = async {
+    let work = async {
         let looked = machine.tm(["doctor", "--no-pods"]).await;
         ensure!(looked.code == 1 && looked.stdout.contains("set-security-context"), "{looked:?}");
         wait_for("Tekton to see the flag", LIMIT, async || {
@@ -51,10 +65,8 @@ async fn a_restricted_namespace() -> Result<()> {
         let revision = get(&machine, "revision/hello-00001").await?;
         ensure!(revision["spec"]["containers"][0]["securityContext"]["runAsNonRoot"] == true, "{revision}");
         Ok(())
-    }
-    .await;
-    set_flag(&machine, flag, &before).await?;
-    judged
+    };
+    and_back(work, async { set_flag(&machine, flag, &before).await.map(drop) }).await
 }
 
 /// Where Tekton refuses inline Tasks, a build has a Task beside it, which goes with it.
@@ -64,7 +76,7 @@ async fn inline_tasks_forbidden() -> Result<()> {
     let flag = "disable-inline-spec";
     let before = set_flag(&machine, flag, "pipeline,taskrun,pipelinerun").await?;
     let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
-    let judged = async {
+    let work = async {
         wait_for("Tekton to see the flag", LIMIT, async || {
             let ran = machine.tm(["deploy", "service", "hello", "-f", &folder, "--wait"]).await;
             ensure!(ran.code == 0, "{ran:?}");
@@ -93,10 +105,8 @@ async fn inline_tasks_forbidden() -> Result<()> {
             Ok(())
         })
         .await
-    }
-    .await;
-    set_flag(&machine, flag, &before).await?;
-    judged
+    };
+    and_back(work, async { set_flag(&machine, flag, &before).await.map(drop) }).await
 }
 
 /// With the limit raised as docs/cluster.md says, and no further, a function may take as long as on AWS.
@@ -115,8 +125,8 @@ async fn time_outs_of_aws() -> Result<()> {
     let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
     let looked = machine.tm(["doctor", "--no-pods"]).await;
     ensure!(looked.stdout.contains("up to 590 s; on AWS it is 900"), "{looked:?}");
-    set(patch).await?;
-    let judged = async {
+    let work = async {
+        set(patch).await?;
         wait_for("the raised limit", LIMIT, async || {
             let ran =
                 machine.tm(["deploy", "service", "hello", "-f", &folder, "--timeout", "900", "--wait"]).await;
@@ -133,8 +143,31 @@ async fn time_outs_of_aws() -> Result<()> {
         let looked = machine.tm_ok(["doctor", "--no-pods"]).await?;
         ensure!(looked.contains("time-outs    up to 900 s"), "{looked}");
         Ok(())
-    }
-    .await;
-    set(r#"{"data":{"max-revision-timeout-seconds":null}}"#).await?;
-    judged
+    };
+    and_back(work, set(r#"{"data":{"max-revision-timeout-seconds":null}}"#)).await
+}
+
+/// Controllers without a pod are named.
+#[tokio::test]
+async fn a_controller_that_is_dead() -> Result<()> {
+    let machine = target().await;
+    let scale = async |replicas: &str| {
+        let replicas = format!("--replicas={replicas}");
+        machine
+            .kubectl(["-n", "knative-serving", "scale", "deployment", "autoscaler", &replicas])
+            .await
+            .map(drop)
+    };
+    let work = async {
+        scale("0").await?;
+        wait_for("the doctor to see it", LIMIT, async || {
+            let looked = machine.tm(["doctor", "--no-pods"]).await;
+            let line = "FAILED controllers  Deployment knative-serving/autoscaler has no pod that is ready";
+            ensure!(looked.code == 1 && looked.stdout.contains(line), "{looked:?}");
+            Ok(())
+        })
+        .await
+    };
+    and_back(work, scale("1")).await?;
+    wait_for("it to live again", LIMIT, async || machine.tm_ok(["doctor", "--no-pods"]).await.map(drop)).await
 }

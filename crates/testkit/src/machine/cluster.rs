@@ -18,10 +18,14 @@ pub const CONTEXT: &str = "TM_TEST_CONTEXT";
 const INGRESS: &str = "KNATIVE_INGRESS";
 /// Domain of the cluster's addresses; Knative's usual default when not given.
 const DOMAIN: (&str, &str) = ("TM_TEST_DOMAIN", "example.com");
+/// Set to 1, namespaces stay when a test has ended, for whoever takes the cluster down.
+const KEEP: &str = "TM_TEST_KEEP";
+/// Annotation of the namespace with the test's name.
+const TEST: &str = "tm.local/test";
 /// Longest wait for the controllers that fill a new namespace.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The namespace; it is deleted when this is dropped.
+/// The namespace; it is deleted when this is dropped, unless that is by a panic: then it says why the test failed.
 pub struct Cluster {
     /// Context.
     pub context: String,
@@ -48,7 +52,9 @@ impl Cluster {
         let domain = std::env::var(DOMAIN.0).unwrap_or_else(|_| DOMAIN.1.into());
         let client = client(&context).await?;
         let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());
-        let new = serde_json::from_value(json!({"metadata": {"generateName": "tm-test-"}}))?;
+        let test = std::thread::current().name().unwrap_or_default().to_owned();
+        let new = json!({"metadata": {"generateName": "tm-test-", "annotations": {TEST: test}}});
+        let new = serde_json::from_value(new)?;
         let made = namespaces.create(&PostParams::default(), &new).await.context("a namespace")?;
         let namespace = made.metadata.name.context("it has a name")?;
         let cluster = Self { context, namespace: namespace.clone(), domain, ingress };
@@ -76,6 +82,14 @@ impl Cluster {
 impl Drop for Cluster {
     /// Asks for the deletion and does not wait for its end. On a thread of its own: a runtime may be running on this one.
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            crate::tools::say(&format!("namespace {} is kept", self.namespace));
+            return;
+        }
+        // A test that returns an error does not panic before this, so only a keeper of all has its namespace.
+        if std::env::var_os(KEEP).is_some_and(|keep| keep == "1") {
+            return;
+        }
         let (context, namespace) = (self.context.clone(), self.namespace.clone());
         let deletion = std::thread::spawn(move || -> Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
