@@ -29,6 +29,8 @@ use crate::{
     },
 };
 
+/// What an API server says of a dry run where a webhook has side effects.
+const NO_DRY_RUN: &str = "does not support dry run";
 /// Characters of the source's digest that become the image's tag.
 const TAG_LENGTH: usize = 12;
 
@@ -86,8 +88,11 @@ async fn check(settings: &ServiceSettings, target: &Target, plan: &Plan, session
     let wanted = service(settings, &plan.destination.push, Some(plan), target, session).await?;
     let params = PatchParams::apply(labels::tm::FIELD_MANAGER).force().dry_run();
     let services: Api<Service> = Api::namespaced(target.client.clone(), &target.namespace);
-    let checked = services.patch(&settings.name, &params, &Patch::Apply(&wanted)).await;
-    checked.map(drop).map_err(|error| not_taken(error, settings))
+    match services.patch(&settings.name, &params, &Patch::Apply(&wanted)).await {
+        // A webhook of somebody else's with side effects: then it is known after the build.
+        Err(kube::Error::Api(status)) if status.message.contains(NO_DRY_RUN) => Ok(()),
+        checked => checked.map(drop).map_err(|error| not_taken(error, settings)),
+    }
 }
 
 /// Says that the target did not take the Service, or could not be asked.
