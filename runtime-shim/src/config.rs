@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tm_lambda::log::{SystemLevel, SystemLog};
+use tm_lambda::log::{ApplicationLevel, ApplicationLog, SystemLevel, SystemLog};
 use tm_lambda::log_tail::LogFormat;
 use tm_lambda::{FunctionArn, FunctionName, FunctionVersion, environment as env, limits};
 use tracing::level_filters::LevelFilter;
@@ -56,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) log_level: LevelFilter,
     /// The platform's own lines in the function's log.
     pub(crate) system_log: SystemLog,
+    /// The function's own lines in its log.
+    pub(crate) application_log: ApplicationLog,
     /// Follow AWS also where it hides something.
     pub(crate) strict: bool,
     /// Where metrics are served, if anywhere.
@@ -161,6 +163,7 @@ impl Config {
             .read(env::TM_MAX_CONCURRENCY, |text| reader::number(text, 1..=MAX_CONCURRENCY))
             .unwrap_or(1);
         let launch = launch(&reader, compat, command, deployment.clone());
+        let system_log = system_log(&mut reader);
         let strict = reader.read(env::TM_STRICT, reader::boolean).unwrap_or_default();
         let config = Self {
             front: front::front(&mut reader, &function, strict, compat, options.front),
@@ -179,7 +182,8 @@ impl Config {
                 ..function
             }),
             log_level: log_level(&mut reader, compat, options.log_level),
-            system_log: system_log(&mut reader),
+            application_log: application_log(&reader, system_log.format),
+            system_log,
             strict,
             metrics_port: reader
                 .read(env::METRICS_PROMETHEUS_PORT, reader::port)
@@ -286,6 +290,13 @@ fn system_log(reader: &mut Reader<'_>) -> SystemLog {
         format: reader.read(env::AWS_LAMBDA_LOG_FORMAT, format).unwrap_or_default(),
         level: reader.read(env::TM_SYSTEM_LOG_LEVEL, level).unwrap_or_default(),
     }
+}
+
+/// What the platform keeps of the function's lines. The variable is the runtime client's first, so no value of it is wrong.
+fn application_log(reader: &Reader<'_>, format: LogFormat) -> ApplicationLog {
+    let level =
+        reader.raw(env::AWS_LAMBDA_LOG_LEVEL).and_then(|level| ApplicationLevel::parse(level.to_str()?));
+    ApplicationLog { format, level: level.unwrap_or_default() }
 }
 
 /// The command line's, else the variable's. The emulator's variable is also many a function's, so no value of it is wrong.

@@ -236,7 +236,7 @@ mod tests {
     use std::io::{self, Write};
     use std::sync::{Arc, Mutex, mpsc as blocking};
 
-    use tm_lambda::log_tail::LogFormat;
+    use tm_lambda::log::ApplicationLog;
 
     use super::*;
     use crate::telemetry::Hub;
@@ -276,7 +276,7 @@ mod tests {
 
     fn lane(to: impl Write + Send + 'static, tasks: &Tasks) -> Lane {
         let (sink, _) = Sink::start(to).unwrap();
-        Lane::start(Output::new(sink, LogFormat::Text, Hub::new(false)), 2, tasks)
+        Lane::start(Output::new(sink, ApplicationLog::default(), Hub::new(false)), 2, tasks)
     }
 
     #[tokio::test]

@@ -137,7 +137,7 @@ impl Worker {
     pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Self {
         let platform = Platform::new(Arc::clone(&shared.config));
         let hub = platform.hub().clone();
-        let output = Output::new(shared.sink.clone(), shared.config.system_log.format, hub);
+        let output = Output::new(shared.sink.clone(), shared.config.application_log, hub);
         Self { index, shared, output, platform, failed_inits: 0 }
     }
 

@@ -97,7 +97,7 @@ variables! {
     AWS_LAMBDA_LOG_GROUP_NAME = "AWS_LAMBDA_LOG_GROUP_NAME", Both, "`/aws/lambda/NAME`", "Log group of the function's context";
     AWS_LAMBDA_LOG_STREAM_NAME = "AWS_LAMBDA_LOG_STREAM_NAME", Both, "`YYYY/MM/DD/[VERSION]` and 32 hex digits", "Log stream of the function's context";
     AWS_LAMBDA_LOG_FORMAT = "AWS_LAMBDA_LOG_FORMAT", Both, "-", "Log format: `Text` or `JSON`, for the runtime client and for the shim's own lines";
-    AWS_LAMBDA_LOG_LEVEL = "AWS_LAMBDA_LOG_LEVEL", Both, "-", "Log level, for the runtime client. The shim's own is `TM_SYSTEM_LOG_LEVEL`";
+    AWS_LAMBDA_LOG_LEVEL = "AWS_LAMBDA_LOG_LEVEL", Both, "-", "Log level, for the runtime client. With `AWS_LAMBDA_LOG_FORMAT=JSON` the function's lines below it (`INFO` where it is not set) are not written; the shim's own have `TM_SYSTEM_LOG_LEVEL`";
     AWS_REGION = "AWS_REGION", Both, "`AWS_DEFAULT_REGION`, else `us-east-1`", "Region of the function's ARN and of SDKs inside the function";
     AWS_DEFAULT_REGION = "AWS_DEFAULT_REGION", Both, "`AWS_REGION`", "Region of SDKs inside the function";
     AWS_EXECUTION_ENV = "AWS_EXECUTION_ENV", Both, "-", "Passed through; never invented";

@@ -1,6 +1,7 @@
 //! Platform log lines: in text form here (section 6.1), in JSON by [`SystemLog`]. Every function gives whole lines, newline
 //! included.
 
+mod application;
 mod system;
 
 use std::time::Duration;
@@ -10,6 +11,7 @@ use crate::extension::ExtensionStatus;
 use crate::function_error::FunctionError;
 use crate::id::{FunctionVersion, RequestId};
 
+pub use application::{ApplicationLevel, ApplicationLog};
 pub use system::{SystemLevel, SystemLog};
 
 /// When an init happened, as `INIT_REPORT` says it.

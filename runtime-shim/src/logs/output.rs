@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tm_lambda::log_tail::{LogFormat, LogTail};
+use tm_lambda::log::ApplicationLog;
+use tm_lambda::log_tail::LogTail;
 use tm_lambda::telemetry::Category;
 
 use super::{Note, SETTLE, Said, Sink, lost};
@@ -14,7 +15,7 @@ use crate::telemetry::Hub;
 pub(crate) struct Output {
     sink: Sink,
     tail: Arc<Mutex<LogTail>>,
-    format: LogFormat,
+    log: ApplicationLog,
     hub: Hub,
 }
 
@@ -32,8 +33,8 @@ pub(crate) enum Tail {
 // === impl Output ===
 
 impl Output {
-    pub(crate) fn new(sink: Sink, format: LogFormat, hub: Hub) -> Self {
-        Self { sink, tail: Arc::default(), format, hub }
+    pub(crate) fn new(sink: Sink, log: ApplicationLog, hub: Hub) -> Self {
+        Self { sink, tail: Arc::default(), log, hub }
     }
 
     /// Writes what processes said; waits while stdout is slow.
@@ -43,8 +44,16 @@ impl Output {
             self.hub.lines(Category::Function, &function);
             self.hub.lines(Category::Extension, &extension);
         }
-        self.write(function).await;
+        self.function(function).await;
         self.write(extension).await;
+    }
+
+    /// Writes the function's lines. A log in JSON has those of its level; the tail has all (LG-11), as subscribers do.
+    async fn function(&self, lines: Bytes) {
+        if !lines.is_empty() {
+            self.lock().push(&lines);
+            self.sink.write(self.log.wanted(&lines)).await;
+        }
     }
 
     /// Writes what the platform says of a worker that has no lane; waits a moment at most while stdout is slow.
@@ -83,7 +92,7 @@ impl Output {
                 self.lock().clear();
                 None
             }
-            Tail::Take => Some(self.lock().take(self.format)),
+            Tail::Take => Some(self.lock().take(self.log.format)),
         }
     }
 

@@ -224,6 +224,18 @@ fn lg_11_the_tail_in_json_has_records_of_all_levels() {
 }
 
 #[test]
+fn lg_09_lg_11_lines_below_the_level_are_in_the_tail_alone() {
+    let setup = setup().env("AWS_LAMBDA_LOG_FORMAT", "JSON").env("TM_SYSTEM_LOG_LEVEL", "WARN");
+    let shim = setup.env("AWS_LAMBDA_LOG_LEVEL", "ERROR").start();
+    let say = |level: &str| format!(r#"{{"do":"say","text":"{{\"level\":\"{level}\"}}"}}"#);
+    for level in ["WARN", "ERROR"] {
+        let log = log_of(&call(&shim, "X-Amz-Log-Type: Tail\r\n", &say(level)));
+        assert!(log.contains(&format!("{{\"level\":\"{level}\"}}\n")), "{log}");
+    }
+    assert_eq!(shim.wait_log("{", 1), "{\"level\":\"ERROR\"}\n");
+}
+
+#[test]
 fn in_13_the_tail_of_failures() {
     let shim = setup().env("INVOKER_COUNT", "1").env("FUNCTION_TTL", "2s").start();
     let tail = "X-Amz-Log-Type: Tail\r\n";
