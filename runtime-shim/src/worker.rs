@@ -28,13 +28,14 @@ use std::time::Duration;
 use tm_lambda::extension::ShutdownReason;
 use tm_lambda::log::{InitPhase, Report, Status};
 use tm_lambda::telemetry::Span;
+use tm_lambda::trace::Segment;
 use tm_lambda::{FunctionError, RequestId};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::invocation::{Invocation, Outcome, Responder};
+use crate::invocation::{Delivery, Invocation, Outcome, Responder};
 use crate::logs::{Note, Output, Sink, Tail};
 use crate::metrics::Metrics;
 use crate::process::Launcher;
@@ -93,10 +94,17 @@ struct FailedInit {
     note: Note,
 }
 
-/// The figures of an invoke that is over.
-struct Ran {
+/// An invoke that a process has, as its last words name it.
+#[derive(Clone, Debug)]
+struct Run {
     id: RequestId,
     began: Instant,
+    segment: Option<Segment>,
+}
+
+/// The figures of an invoke that is over.
+struct Ran {
+    run: Run,
     init: Option<Duration>,
     /// In MB.
     memory: u64,
@@ -122,12 +130,21 @@ impl Shared {
     }
 }
 
+// === impl Run ===
+
+impl Run {
+    fn of(delivery: &Delivery, began: Instant) -> Self {
+        let trace = delivery.context.trace.as_ref().and_then(|trace| trace.to_str().ok());
+        Self { id: delivery.id, began, segment: trace.and_then(Segment::sampled) }
+    }
+}
+
 // === impl Ran ===
 
 impl Ran {
-    fn of(environment: &mut Environment, id: RequestId, began: Instant) -> Self {
+    fn of(environment: &mut Environment, run: Run) -> Self {
         let (init, memory) = (environment.take_init(), environment.memory());
-        Self { id, began, init, memory, extension_overhead: environment.extension_overhead() }
+        Self { run, init, memory, extension_overhead: environment.extension_overhead() }
     }
 }
 
@@ -216,14 +233,11 @@ impl Worker {
         result.map_err(|(ending, environment)| {
             tracing::info!(worker = self.index, %ending, "init failed");
             let duration = began.elapsed();
-            let note = match &environment {
-                Some(environment) => environment.init_failed(&ending, duration),
-                None => {
-                    let mut note = Note::default();
-                    self.platform.init_end(&mut note, phase, Vec::new(), duration, &ending.status());
-                    note
-                }
-            };
+            let mut note = self.platform.not_launched(&ending);
+            match &environment {
+                Some(environment) => note.append(environment.init_failed(&ending, duration)),
+                None => self.platform.init_end(&mut note, phase, Vec::new(), duration, &ending.status()),
+            }
             FailedInit { ending, environment, note }
         })
     }
@@ -306,7 +320,8 @@ impl Worker {
         let error = ending.error(id, self.shared.config.function_timeout);
         self.platform.start_in(&mut note, &invocation.delivery);
         let memory = environment.as_mut().map_or(1, |environment| environment.memory());
-        let ran = Ran { id, began, init: None, memory, extension_overhead: None };
+        let run = Run::of(&invocation.delivery, began);
+        let ran = Ran { run, init: None, memory, extension_overhead: None };
         self.last_words(&mut note, ran, &Some((&ending, &error)));
         let stop = matches!(ending, Ending::Halted);
         let mut caller = self.caller(invocation.responder);
@@ -325,7 +340,8 @@ impl Worker {
         began: Instant,
     ) -> Stage {
         let Invocation { delivery, expires, responder, .. } = invocation;
-        let id = delivery.id;
+        let run = Run::of(&delivery, began);
+        let id = run.id;
         let mut caller = self.caller(responder);
         let _running = self.shared.metrics.start();
         environment.begin(delivery, caller.takes_streams(), expires).await;
@@ -343,20 +359,14 @@ impl Worker {
             }
         };
         match ending {
-            None => self.phase_ended(environment, id, began, caller).await,
-            Some(ending) => self.broke_off(environment, id, began, ending, caller).await,
+            None => self.phase_ended(environment, run, caller).await,
+            Some(ending) => self.broke_off(environment, run, ending, caller).await,
         }
     }
 
-    async fn phase_ended(
-        &self,
-        mut environment: Box<Environment>,
-        id: RequestId,
-        began: Instant,
-        caller: Caller,
-    ) -> Stage {
+    async fn phase_ended(&self, mut environment: Box<Environment>, run: Run, caller: Caller) -> Stage {
         let mut note = Note::default();
-        self.last_words(&mut note, Ran::of(&mut environment, id, began), &None);
+        self.last_words(&mut note, Ran::of(&mut environment, run), &None);
         let log = environment.finish(note, caller.wants_log()).await;
         caller.finish(log);
         Stage::Warm(environment)
@@ -366,15 +376,14 @@ impl Worker {
     async fn broke_off(
         &self,
         mut environment: Box<Environment>,
-        id: RequestId,
-        began: Instant,
+        run: Run,
         ending: Ending,
         mut caller: Caller,
     ) -> Stage {
-        let error = ending.error(id, self.shared.config.function_timeout);
+        let error = ending.error(run.id, self.shared.config.function_timeout);
         environment.runtime_failed(&ending);
         let mut note = Note::default();
-        self.last_words(&mut note, Ran::of(&mut environment, id, began), &Some((&ending, &error)));
+        self.last_words(&mut note, Ran::of(&mut environment, run), &Some((&ending, &error)));
         let halted = matches!(ending, Ending::Halted);
         caller.settle(ending.outcome(error));
         let log = environment.end(ending.shutdown(), note, tail_for(&caller)).await;
@@ -385,7 +394,7 @@ impl Worker {
     /// What follows the function's output: why it failed, END, REPORT.
     fn last_words(&self, note: &mut Note, ran: Ran, failure: &Option<(&Ending, &FunctionError)>) {
         let config = &self.shared.config;
-        let Ran { id, began, init, memory, extension_overhead } = ran;
+        let Ran { run: Run { id, began, segment }, init, memory, extension_overhead } = ran;
         let timed_out = matches!(failure, Some((Ending::TimedOut, _)));
         let report = Report {
             id,
@@ -395,6 +404,7 @@ impl Worker {
             memory_size: config.function.memory_size,
             max_memory: memory,
             status: failure.map_or(Status::Success, |(ending, _)| ending.status()),
+            segment,
         };
         self.shared.metrics.phase(report.duration, memory);
         let error = failure.map(|(_, error)| error);

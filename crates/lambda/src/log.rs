@@ -10,6 +10,7 @@ use crate::duration_text::{hundredths_of_millis, millis};
 use crate::extension::ExtensionStatus;
 use crate::function_error::FunctionError;
 use crate::id::{FunctionVersion, RequestId};
+use crate::trace::Segment;
 
 pub use application::{ApplicationLevel, ApplicationLog};
 pub use system::{SystemLevel, SystemLog};
@@ -51,6 +52,8 @@ pub struct Report {
     pub max_memory: u64,
     /// How the invoke ended.
     pub status: Status,
+    /// Where its trace is recorded, if it is.
+    pub segment: Option<Segment>,
 }
 
 /// `INIT_START …`.
@@ -83,9 +86,9 @@ pub fn end(id: RequestId) -> String {
     format!("END RequestId: {id}\n")
 }
 
-/// `REPORT …`.
+/// `REPORT …`, and `XRAY …` behind it where the trace is sampled.
 pub fn report(report: &Report) -> String {
-    let Report { id, duration, init, memory_size, max_memory, status } = report;
+    let Report { id, duration, init, memory_size, max_memory, status, segment } = report;
     let mut line = format!(
         "REPORT RequestId: {id}\tDuration: {} ms\tBilled Duration: {} ms\tMemory Size: {memory_size} MB\tMax Memory Used: {max_memory} MB\t",
         millis(*duration),
@@ -97,7 +100,18 @@ pub fn report(report: &Report) -> String {
     // A success ends with the separator, a failure with its status: so AWS's lines look.
     line.push_str(&status.fields().unwrap_or_default());
     line.push('\n');
+    if let Some(Segment { trace, id }) = segment {
+        line.push_str(&format!("XRAY TraceId: {trace}\tSegmentId: {id}\tSampled: true\n"));
+    }
     line
+}
+
+/// `IMAGE …`: the command of an image could not be started.
+pub fn image(reason: &str, program: &str, arguments: &[String], directory: &str) -> String {
+    let arguments = arguments.join(",");
+    format!(
+        "IMAGE\tLaunch error: {reason}\tEntrypoint: [{program}]\tCmd: [{arguments}]\tWorkingDir: [{directory}]\n"
+    )
 }
 
 /// The lines before `END` that say why the platform ended an invoke; nothing for errors of the runtime's own.
@@ -175,7 +189,20 @@ mod tests {
             memory_size: 128,
             max_memory: 23,
             status: Status::Success,
+            segment: None,
         }
+    }
+
+    #[test]
+    fn lg_01_sampled_traces_and_images() {
+        let segment = Segment { trace: "1-5759e988-bd86".to_owned(), id: "53995c3f42cd8ad8".to_owned() };
+        let report = report(&Report { segment: Some(segment), ..sample() });
+        let last = "\t\nXRAY TraceId: 1-5759e988-bd86\tSegmentId: 53995c3f42cd8ad8\tSampled: true\n";
+        assert!(report.ends_with(last), "{report}");
+        let line = image("no such file", "/app", &["a".to_owned(), "b".to_owned()], "/srv");
+        let expected =
+            "IMAGE\tLaunch error: no such file\tEntrypoint: [/app]\tCmd: [a,b]\tWorkingDir: [/srv]\n";
+        assert_eq!(line, expected);
     }
 
     #[test]

@@ -14,6 +14,25 @@ pub struct TraceId {
     lineage: Option<String>,
 }
 
+/// The segment of a trace that is being recorded, as `REPORT` names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// `1-…`.
+    pub trace: String,
+    /// What the function's own segments have for a parent.
+    pub id: String,
+}
+
+// === impl Segment ===
+
+impl Segment {
+    /// Of a header as a runtime gets it; nothing where the trace is not sampled.
+    pub fn sampled(header: &str) -> Option<Self> {
+        let trace = header.contains("Sampled=1").then(|| TraceId::adopt(header)).flatten()?;
+        trace.sampled.then_some(Self { trace: trace.root, id: trace.parent })
+    }
+}
+
 // === impl TraceId ===
 
 impl TraceId {
@@ -126,6 +145,18 @@ mod tests {
         assert!(minted.starts_with(&format!("{ROOT};Parent=")) && minted.ends_with(";Sampled=0"), "{minted}");
         assert_eq!(TraceId::adopt("Root=1-zz-11"), None);
         assert_eq!(TraceId::adopt(""), None);
+    }
+
+    #[test]
+    fn segments_are_those_of_sampled_traces() {
+        let header = format!("{ROOT};Parent=53995c3f42cd8ad8;Sampled=");
+        let segment = Segment::sampled(&format!("{header}1;Lineage=1:a87bd80c:0")).unwrap();
+        assert_eq!(
+            (segment.trace.as_str(), segment.id.as_str()),
+            ("1-5759e988-bd862e3fe1be46a994272793", "53995c3f42cd8ad8")
+        );
+        assert_eq!(Segment::sampled(&format!("{header}0")), None);
+        assert_eq!(Segment::sampled("Sampled=1"), None);
     }
 
     #[test]

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
+use tm_lambda::FunctionError;
 use tm_lambda::log::Status;
-use tm_lambda::{FunctionError, RequestId};
 use tokio::time::Instant;
 
 use super::caller::Caller;
@@ -16,7 +16,7 @@ use super::environment::{Environment, Step};
 use super::session::Event;
 use super::several::Answer;
 use super::timing::Timing;
-use super::{Ran, Stage, Worker, tail_for};
+use super::{Ran, Run, Stage, Worker, tail_for};
 use crate::invocation::Invocation;
 use crate::logs::{Note, Tail};
 use crate::metrics::Running;
@@ -24,8 +24,7 @@ use crate::metrics::Running;
 /// One of the invokes.
 #[derive(Debug)]
 struct Job {
-    id: RequestId,
-    began: Instant,
+    run: Run,
     expires: Instant,
     caller: Caller,
     /// Where its time goes, where somebody looks.
@@ -79,22 +78,22 @@ impl Worker {
 
     async fn start_job(&self, environment: &mut Environment, invocation: Invocation, began: Instant) -> Job {
         let Invocation { delivery, expires, responder, .. } = invocation;
-        let (id, caller) = (delivery.id, self.caller(responder));
+        let (run, caller) = (Run::of(&delivery, began), self.caller(responder));
         let timing = environment.begin_beside(delivery, caller.takes_streams()).await;
-        Job { id, began, expires, caller, timing, _running: self.shared.metrics.start() }
+        Job { run, expires, caller, timing, _running: self.shared.metrics.start() }
     }
 
     /// The process has sent something.
     async fn answered(&self, environment: &mut Environment, jobs: &mut Vec<Job>, answer: Answer) {
         match answer {
             Answer::Streaming(id, offer) => {
-                if let Some(job) = jobs.iter_mut().find(|job| job.id == id) {
+                if let Some(job) = jobs.iter_mut().find(|job| job.run.id == id) {
                     job.caller.stream(offer);
                 }
             }
             Answer::Uploaded(id, uploaded) => {
                 environment.release(id);
-                let Some(at) = jobs.iter().position(|job| job.id == id) else { return };
+                let Some(at) = jobs.iter().position(|job| job.run.id == id) else { return };
                 let mut job = jobs.swap_remove(at);
                 if let Some(timing) = &mut job.timing {
                     timing.answered(uploaded.size());
@@ -110,9 +109,9 @@ impl Worker {
         let now = Instant::now();
         while let Some(at) = jobs.iter().position(|job| job.expires <= now) {
             let mut job = jobs.swap_remove(at);
-            environment.give_up(job.id);
+            environment.give_up(job.run.id);
             let ending = Ending::TimedOut;
-            let error = ending.error(job.id, self.shared.config.function_timeout);
+            let error = ending.error(job.run.id, self.shared.config.function_timeout);
             job.caller.settle(ending.outcome(error.clone()));
             self.finish_job(environment, job, jobs.is_empty(), Some((&ending, &error))).await;
         }
@@ -147,10 +146,10 @@ impl Worker {
             let mut timing = timing;
             timing.done();
             let status = failure.map_or(Status::Success, |(ending, _)| ending.runtime_status());
-            note.append(self.platform.runtime_done(job.id, status, &timing));
+            note.append(self.platform.runtime_done(job.run.id, status, &timing));
         }
         let (init, memory) = (environment.take_init(), environment.memory());
-        let ran = Ran { id: job.id, began: job.began, init, memory, extension_overhead: None };
+        let ran = Ran { run: job.run.clone(), init, memory, extension_overhead: None };
         self.last_words(note, ran, &failure);
     }
 
@@ -160,7 +159,7 @@ impl Worker {
         let halted = matches!(ending, Ending::Halted);
         let (mut note, mut waiting) = (Note::default(), Vec::new());
         for mut job in jobs {
-            let error = ending.error(job.id, self.shared.config.function_timeout);
+            let error = ending.error(job.run.id, self.shared.config.function_timeout);
             self.last_of(&mut note, &mut environment, &job, Some((&ending, &error)));
             job.caller.settle(ending.outcome(error));
             waiting.push(job.caller);

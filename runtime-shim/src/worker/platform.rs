@@ -11,10 +11,12 @@ use tm_lambda::telemetry::{Api, Category, Record, Span, Stamped};
 use tm_lambda::{FunctionError, RequestId};
 use uuid::Uuid;
 
+use super::ending::Ending;
 use super::timing::Timing;
 use crate::config::Config;
 use crate::invocation::Delivery;
 use crate::logs::Note;
+use crate::process::StartError;
 use crate::telemetry::Hub;
 
 /// Who speaks. Clones speak of the same worker.
@@ -123,6 +125,23 @@ impl Platform {
             status => log::init_report(duration, phase, status),
         };
         self.say(note, text, || Record::InitReport { phase, status: status.clone(), duration });
+    }
+
+    /// The command of an image could not be started; only a log of text tells of it.
+    pub(super) fn not_launched(&self, ending: &Ending) -> Note {
+        let Ending::NotStarted(StartError::InvalidEntrypoint(reason) | StartError::InvalidWorkingDir(reason)) =
+            ending
+        else {
+            return Note::default();
+        };
+        let command: Vec<String> =
+            self.config.launch.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let Some((program, arguments)) = command.split_first().filter(|_| !self.is_json()) else {
+            return Note::default();
+        };
+        let directory = std::env::current_dir().unwrap_or_default();
+        let lines = log::image(reason, program, arguments, &directory.to_string_lossy());
+        Note { lines, ..Note::default() }
     }
 
     /// Somebody subscribes.

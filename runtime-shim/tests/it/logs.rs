@@ -1,6 +1,7 @@
 //! Log lines (section 6), as golden texts.
 
 use crate::harness::{Setup, Shim, act, wait_for};
+use crate::http;
 
 /// The log with ids, numbers and tabs made comparable.
 fn golden(shim: &Shim, reports: usize) -> String {
@@ -39,6 +40,28 @@ fn lg_01_cold_and_warm() {
     END RequestId: [id]
     REPORT RequestId: [id]<TAB>Duration: [f] ms<TAB>Billed Duration: [n] ms<TAB>Memory Size: 128 MB<TAB>Max Memory Used: [n] MB<TAB>
     "#);
+}
+
+#[test]
+fn lg_01_sampled_traces_have_a_line() {
+    let shim = Setup::actor().env("INVOKER_COUNT", "1").start();
+    for sampled in [1, 0] {
+        let root = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8";
+        http::send(shim.port(), "/", &format!("X-Amzn-Trace-Id: {root};Sampled={sampled}\r\n"), b"1");
+    }
+    let log = shim.wait_log("REPORT", 2);
+    let line =
+        "XRAY TraceId: 1-5759e988-bd862e3fe1be46a994272793\tSegmentId: 53995c3f42cd8ad8\tSampled: true";
+    assert_eq!(log.lines().filter(|line| line.starts_with("XRAY")).collect::<Vec<_>>(), [line]);
+    assert_eq!(log.lines().position(|other| other == line), Some(4), "{log}");
+}
+
+#[test]
+fn lg_01_images_that_do_not_start() {
+    let shim = Setup::empty().arg("/nowhere/app").arg("main.handle").env("INVOKER_COUNT", "1").start();
+    let log = shim.wait_log("INIT_REPORT", 1);
+    let line = "IMAGE\tLaunch error: fork/exec /nowhere/app: no such file or directory\tEntrypoint: [/nowhere/app]\tCmd: [main.handle]\tWorkingDir: [/";
+    assert!(log.lines().nth(1).unwrap().starts_with(line), "{log}");
 }
 
 #[test]

@@ -62,6 +62,7 @@ mod tests {
                 memory_size: 128,
                 max_memory: 23,
                 status: status.clone(),
+                segment: None,
             };
             let done = Record::RuntimeDone {
                 id,

@@ -356,6 +356,7 @@ mod tests {
             memory_size: 512,
             max_memory: 103,
             status,
+            segment: None,
         };
         Record::Report { report, extension_overhead: Some(span("extensionOverhead", 7)) }
     }
