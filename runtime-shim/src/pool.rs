@@ -5,12 +5,11 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::process::extensions::has_extensions;
 use crate::worker::{Shared, Worker};
 
 /// Runs the workers until they are drained or halted. `initialised` is answered when the first worker's init has ended.
 pub(crate) async fn run(shared: Arc<Shared>, initialised: oneshot::Sender<()>) {
-    let most = shared.config.workers(has_extensions(&shared.config.launch));
+    let most = shared.most_workers();
     let mut workers = JoinSet::new();
     let mut started = 1;
     start(&mut workers, &shared, 0, Some(initialised));

@@ -39,6 +39,7 @@ use crate::invocation::{Delivery, Invocation, Outcome, Responder};
 use crate::logs::{Note, Output, Sink, Tail};
 use crate::metrics::Metrics;
 use crate::process::Launcher;
+use crate::process::extensions::has_extensions;
 use crate::queue::{Promise, Queue};
 use crate::runtime_api::SharedApi;
 use caller::Caller;
@@ -127,6 +128,11 @@ impl Shared {
     ) -> Self {
         let (drain, halt) = (CancellationToken::new(), CancellationToken::new());
         Self { config, queue, launcher, sink, api, metrics, drain, halt, healthy: AtomicBool::new(true) }
+    }
+
+    /// How many workers there may be at a time.
+    pub(crate) fn most_workers(&self) -> usize {
+        self.config.workers(has_extensions(&self.config.launch))
     }
 }
 

@@ -47,10 +47,12 @@ pub(crate) fn peak_kib(pid: i32) -> Option<u64> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// Children that the main thread of `pid` started; cheaper than looking at every process.
+/// Children that any thread of `pid` started; cheaper than looking at every process.
 pub(crate) fn direct_children(pid: i32) -> Vec<i32> {
-    let text = std::fs::read_to_string(path(pid, &format!("task/{pid}/children"))).unwrap_or_default();
-    text.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect()
+    let threads = std::fs::read_dir(path(pid, "task")).ok();
+    let lists = threads.into_iter().flatten().flatten().map(|thread| thread.path().join("children"));
+    let texts = lists.filter_map(|list| std::fs::read_to_string(list).ok());
+    texts.flat_map(|text| text.split_ascii_whitespace().flat_map(str::parse).collect::<Vec<i32>>()).collect()
 }
 
 fn path(pid: i32, file: &str) -> PathBuf {

@@ -131,7 +131,7 @@ impl Environment {
             untold: None,
             external: External::default(),
             lane: Lane::start(output, shared.config.concurrency, &tasks),
-            peak: Peak::default(),
+            peak: Peak::new(shared.most_workers() == 1),
             started: Instant::now(),
             init: None,
             children: shared.launcher.children(),
