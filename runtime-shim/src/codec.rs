@@ -71,8 +71,6 @@ pub(crate) enum Refusal {
     Unwanted,
     /// The queue is full.
     Full,
-    /// The shim lost the invoke.
-    Lost,
 }
 
 // === impl Codec ===

@@ -36,7 +36,7 @@ use crate::body::{self, BodyError};
 use crate::codec::{Arrived, Codec, Refusal, Work, cloud_events};
 use crate::config::{Compat, Config};
 use crate::invocation::{Answer, Context, Delivery, Event, Invocation, Outcome, Responder, Wishes};
-use crate::queue::Queue;
+use crate::queue::{Full, Queue};
 use outgoing::Body;
 use route::Route;
 
@@ -118,14 +118,6 @@ enum Unread {
     TooSlow,
 }
 
-/// Why there is no answer.
-enum Refused {
-    /// The queue is full.
-    Full,
-    /// The shim lost the invoke.
-    Lost,
-}
-
 // === impl Front ===
 
 impl Front {
@@ -179,8 +171,7 @@ impl Front {
                     _ => response,
                 }
             }
-            Err(Refused::Full) => codec.refuse(id, Refusal::Full),
-            Err(Refused::Lost) => codec.refuse(id, Refusal::Lost),
+            Err(Full) => codec.refuse(id, Refusal::Full),
         };
         if let Some(sink) = codec.sink(&self.config.front).filter(|_| response.status() == StatusCode::OK) {
             return Box::pin(sink::deliver(sink, id, response)).await;
@@ -229,15 +220,20 @@ impl Front {
     }
 
     /// Queues an invoke and waits for its answer. A caller that leaves while it waits cancels nothing.
-    async fn call(&self, call: Call) -> Result<Answer, Refused> {
+    async fn call(&self, call: Call) -> Result<Answer, Full> {
         let Call { id, arrival: Arrival { deadline, expires, .. }, event, context, wishes } = call;
         let (responder, mut answer_rx) = Responder::new(wishes);
         let delivery = Delivery { id, deadline, event, context };
         let invocation = Invocation { delivery, expires, responder, asynchronous: false };
-        self.queue.push(invocation).map_err(|_| Refused::Full)?;
+        self.queue.push(invocation)?;
         let grace = if wishes.log { LOG_GRACE } else { ANSWER_GRACE };
         match tokio::time::timeout_at(expires + grace, &mut answer_rx).await {
-            Ok(answer) => answer.map_err(|_| Refused::Lost),
+            Ok(Ok(answer)) => Ok(answer),
+            // The queue answers for all that it has, so a worker had it and broke: it may have run.
+            Ok(Err(_)) => {
+                let error = FunctionError::sandbox_failure(id, "the invoke was lost");
+                Ok(Answer { outcome: Outcome::Failed(error), log: None })
+            }
             Err(_) => {
                 let error = FunctionError::timed_out(id, self.config.function_timeout);
                 // IN-16: what a worker has taken may have run, and is not to be tried again by itself.
@@ -249,13 +245,13 @@ impl Front {
     }
 
     /// Queues an invoke that nobody waits for.
-    fn call_later(&self, call: Call) -> Result<(), Refused> {
+    fn call_later(&self, call: Call) -> Result<(), Full> {
         let Call { id, arrival, event, context, wishes } = call;
         let (responder, _) = Responder::new(wishes);
         let delivery = Delivery { id, deadline: arrival.deadline, event, context };
         let expires = Instant::now() + MAX_EVENT_AGE;
         let invocation = Invocation { delivery, expires, responder, asynchronous: true };
-        self.queue.push(invocation).map_err(|_| Refused::Full)
+        self.queue.push(invocation)
     }
 
     fn arrival(&self) -> Arrival {
@@ -306,5 +302,17 @@ mod tests {
             assert!(matches!(taken, Some(Outcome::TimedOut(_))), "{taken:?}");
             drop(invocation);
         }
+    }
+
+    #[tokio::test]
+    async fn in_16_what_a_worker_has_lost_is_a_failure_of_the_function() {
+        let front = front();
+        let lost = async { drop(front.queue.pop().await) };
+        let (answer, ()) = tokio::join!(front.call(call(&front, false)), lost);
+        let outcome = answer.ok().map(|answer| answer.outcome);
+        assert!(
+            matches!(&outcome, Some(Outcome::Failed(error)) if error.error_type() == "Sandbox.Failure"),
+            "{outcome:?}"
+        );
     }
 }

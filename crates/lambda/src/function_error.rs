@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::duration_text::seconds;
 use crate::error_type;
+use crate::headers;
 use crate::id::RequestId;
 use crate::limits::MAX_RESULT_BYTES;
 
@@ -135,6 +136,14 @@ impl FunctionError {
     pub fn reported_with_cause(header: Option<&str>, body: &[u8]) -> Self {
         let body = serde_json::from_slice::<WithCause>(body).and_then(|known| serde_json::to_vec(&known));
         Self::reported(header, body.map_or(Bytes::from_static(INVALID_BODY), Bytes::from))
+    }
+
+    /// RT-38: what the payload is. A runtime may report anything; what the platform says is always JSON.
+    pub fn content_type(&self) -> &'static str {
+        // The parser alone does not look into strings that it skips.
+        let text = || std::str::from_utf8(&self.payload).ok();
+        let json = || text().is_some_and(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok());
+        if !self.is_reported() || json() { headers::JSON } else { headers::OCTET_STREAM }
     }
 
     /// The type, as it stands in `REPORT` and `INIT_REPORT`.

@@ -4,7 +4,7 @@
 mod record;
 mod subscription;
 
-pub use record::{Record, Span, Stamped, line};
+pub use record::{InitKind, Record, Span, Stamped, line};
 pub use subscription::{Buffering, Delivery, Destination, Subscription, SubscriptionError};
 
 /// Which of the two APIs is spoken.

@@ -71,7 +71,7 @@ impl Http {
             Outcome::Failed(error)
                 if self.streams && self.format == HttpFormat::FunctionUrl && error.is_reported() =>
             {
-                answer::with(id, StatusCode::OK, headers::JSON, error.payload().clone())
+                answer::with(id, StatusCode::OK, error.content_type(), error.payload().clone())
             }
             Outcome::Failed(_) | Outcome::TimedOut(_) | Outcome::Stopped(_) => {
                 self.trouble(id, Trouble::Function)
@@ -89,7 +89,6 @@ impl Http {
             Refusal::TooLarge => Trouble::TooLarge,
             Refusal::Incomplete | Refusal::TooSlow | Refusal::Unwanted => Trouble::Unreadable,
             Refusal::Full => Trouble::Busy,
-            Refusal::Lost => Trouble::Unavailable,
         };
         self.trouble(id, trouble)
     }

@@ -66,13 +66,11 @@ pub(super) fn refuse(id: RequestId, refusal: Refusal) -> Response<Body> {
         Refusal::Incomplete | Refusal::Unwanted => answer::incomplete(id),
         Refusal::TooSlow => answer::too_slow(id),
         Refusal::Full => answer::too_many(id),
-        Refusal::Lost => answer::broken(id),
     }
 }
 
 fn failed(id: RequestId, status: StatusCode, error: &FunctionError) -> Response<Body> {
-    let payload = error.payload().clone();
-    answer::with(id, status, type_of(&payload), payload)
+    answer::with(id, status, error.content_type(), error.payload().clone())
 }
 
 fn blame(mut response: Response<Body>) -> Response<Body> {

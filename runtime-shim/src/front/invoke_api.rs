@@ -19,9 +19,10 @@ use tm_lambda::invoke::{self, InvocationType, InvokeError, LogType, Operation, T
 use tm_lambda::{RequestId, TraceId, headers};
 
 use super::outgoing::Body;
-use super::{Call, Front, Refused, Unread};
+use super::{Call, Front, Unread};
 use crate::config::InvokeApi;
 use crate::invocation::{Context, Event, More, Outcome, Wishes};
+use crate::queue::Full;
 use answer::Head;
 
 /// What a caller wants, as far as the head of its request says.
@@ -145,11 +146,8 @@ fn value(text: &str) -> HeaderValue {
 
 // === impl InvokeError ===
 
-impl From<Refused> for InvokeError {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Full => Self::TooManyRequests,
-            Refused::Lost => Self::Service("The invoke was lost."),
-        }
+impl From<Full> for InvokeError {
+    fn from(Full: Full) -> Self {
+        Self::TooManyRequests
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tm_lambda::extension::ExtensionStatus;
 use tm_lambda::log::{self, InitPhase, Report, Status};
 use tm_lambda::log_tail::LogFormat;
-use tm_lambda::telemetry::{Api, Category, Record, Span, Stamped};
+use tm_lambda::telemetry::{Api, Category, InitKind, Record, Span, Stamped};
 use tm_lambda::{FunctionError, RequestId};
 use uuid::Uuid;
 
@@ -42,6 +42,10 @@ impl Platform {
     /// Whether anybody wants more than lines of text.
     pub(super) fn is_observed(&self) -> bool {
         self.is_json() || self.hub.is_active()
+    }
+
+    fn init_kind(&self) -> InitKind {
+        if self.config.concurrency > 1 { InitKind::ManagedInstances } else { InitKind::OnDemand }
     }
 
     fn is_json(&self) -> bool {
@@ -89,6 +93,7 @@ impl Platform {
             InitPhase::Invoke => String::new(),
         };
         self.say(&mut note, text, || Record::InitStart {
+            kind: self.init_kind(),
             phase,
             runtime_version: runtime_version.clone(),
             runtime_version_arn: arn.clone(),
@@ -104,7 +109,11 @@ impl Platform {
     /// The runtime's part of an init is over.
     pub(super) fn init_runtime_done(&self, phase: InitPhase, status: Status) -> Note {
         let mut note = Note::default();
-        self.say(&mut note, String::new, || Record::InitRuntimeDone { phase, status });
+        self.say(&mut note, String::new, || Record::InitRuntimeDone {
+            kind: self.init_kind(),
+            phase,
+            status,
+        });
         note
     }
 
@@ -124,7 +133,12 @@ impl Platform {
             Status::Success => String::new(),
             status => log::init_report(duration, phase, status),
         };
-        self.say(note, text, || Record::InitReport { phase, status: status.clone(), duration });
+        self.say(note, text, || Record::InitReport {
+            kind: self.init_kind(),
+            phase,
+            status: status.clone(),
+            duration,
+        });
     }
 
     /// The command of an image could not be started; only a log of text tells of it.
@@ -171,6 +185,7 @@ impl Platform {
                 arn: text(&delivery.context.arn),
                 version: version.to_string(),
                 trace: delivery.context.trace.as_ref().map(text),
+                tenant: delivery.context.more.as_ref().and_then(|more| more.tenant.as_ref()).map(text),
             },
         );
     }

@@ -71,6 +71,21 @@ fn setup(slots: usize) -> Setup {
     Setup::python(THREADS).env("INVOKER_COUNT", "1").env("TM_MAX_CONCURRENCY", &slots.to_string())
 }
 
+#[test]
+fn ex_15_records_say_the_type_of_the_init_and_the_tenant() {
+    let shim = setup(2).env("AWS_LAMBDA_LOG_FORMAT", "JSON").start();
+    http::send(
+        shim.port(),
+        "/2015-03-31/functions/function/invocations",
+        "X-Amz-Tenant-Id: blue/7\r\n",
+        b"1",
+    );
+    let log = shim.wait_log("{\"time\"", 3);
+    let records: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records[0]["record"]["initializationType"], "lambda-managed-instances", "{log}");
+    assert_eq!(records[1]["record"]["tenantId"], "blue/7", "{log}");
+}
+
 fn held(started: &str, until: &str) -> String {
     act("wait", &[("started", started), ("until", until)])
 }

@@ -3,6 +3,7 @@
 use nix::sys::signal::Signal;
 
 use crate::harness::{Setup, Shim, act, alive, wait_for};
+use crate::http;
 
 fn exit_error(id: &str, reason: &str) -> String {
     format!(r#"{{"errorType":"Runtime.ExitError","errorMessage":"RequestId: {id} Error: {reason}"}}"#)
@@ -24,6 +25,25 @@ fn rt_33_rt_38_ce_22_an_error_of_the_function_is_passed_on_verbatim() {
     assert_eq!(answer.text(), r#"{"errorMessage":"no","errorType":"Oops","stackTrace":[]}"#);
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert!(!shim.stdout().contains("Status:"), "an error it reported is not a crash: {}", shim.stdout());
+}
+
+#[test]
+fn rt_38_errors_are_called_what_they_are() {
+    let program = "
+while True:
+    id, body, headers = next_event()
+    fail(id, bytes(json.loads(body)), {'Content-Type': 'application/json'})
+";
+    let shim = Setup::python(program).env("INVOKER_COUNT", "1").start();
+    let json = [&b"{\"errorType\":\"Mine\"}"[..], b" 7 ", b"\"text\""].map(|body| (body, "application/json"));
+    let bytes = [&b"no JSON"[..], b"{", b"\"\xff\""].map(|body| (body, "application/octet-stream"));
+    for (path, status) in [("/", 500), ("/2015-03-31/functions/function/invocations", 200)] {
+        for (body, expected) in json.into_iter().chain(bytes) {
+            let answer = http::send(shim.port(), path, "", format!("{body:?}").as_bytes());
+            assert_eq!((answer.status, answer.blamed()), (status, true), "{answer:?}");
+            assert_eq!((answer.body.as_slice(), answer.header("content-type")), (body, Some(expected)));
+        }
+    }
 }
 
 #[test]

@@ -51,6 +51,7 @@ mod tests {
     use super::*;
     use crate::id::RequestId;
     use crate::log::{InitPhase, Report, Status};
+    use crate::telemetry::InitKind;
 
     fn records() -> Vec<Record> {
         let id = RequestId::mint();
@@ -73,8 +74,9 @@ mod tests {
             };
             [done, Record::Report { report, extension_overhead: None }]
         };
-        let start = Record::Start { id, arn: "arn".into(), version: "1".into(), trace: None };
+        let start = Record::Start { id, arn: "arn".into(), version: "1".into(), trace: None, tenant: None };
         let init = Record::InitReport {
+            kind: InitKind::OnDemand,
             phase: InitPhase::Init,
             status: Status::Timeout,
             duration: Duration::from_millis(5),

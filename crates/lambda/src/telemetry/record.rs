@@ -15,9 +15,8 @@ use crate::extension::ExtensionStatus;
 use crate::id::RequestId;
 use crate::log::{InitPhase, Report, Status, SystemLevel};
 use body::{
-    DoneMetrics, DroppedBody, EndBody, ExtensionBody, InitBody, InitStartBody, ON_DEMAND, Outcome,
-    ReportBody, ReportMetrics, RuntimeDoneBody, SpanBody, StartBody, SubscribedBody, Tracing, envelope,
-    millis,
+    DoneMetrics, DroppedBody, EndBody, ExtensionBody, InitBody, InitStartBody, Outcome, ReportBody,
+    ReportMetrics, RuntimeDoneBody, SpanBody, StartBody, SubscribedBody, Tracing, envelope, millis,
 };
 
 /// Something that the platform says.
@@ -25,6 +24,8 @@ use body::{
 pub enum Record {
     /// An init begins.
     InitStart {
+        /// What for.
+        kind: InitKind,
         /// Ahead of any invoke, or inside one.
         phase: InitPhase,
         /// The runtime.
@@ -44,6 +45,8 @@ pub enum Record {
     },
     /// The runtime has asked for its first event, or never will.
     InitRuntimeDone {
+        /// What for.
+        kind: InitKind,
         /// When.
         phase: InitPhase,
         /// How it went.
@@ -51,6 +54,8 @@ pub enum Record {
     },
     /// An init is over.
     InitReport {
+        /// What for.
+        kind: InitKind,
         /// When.
         phase: InitPhase,
         /// How it went.
@@ -81,6 +86,8 @@ pub enum Record {
         version: String,
         /// X-Ray's header.
         trace: Option<String>,
+        /// The tenant, where the caller named one.
+        tenant: Option<String>,
     },
     /// The runtime has asked for the next event, or never will.
     RuntimeDone {
@@ -115,6 +122,15 @@ pub enum Record {
         /// Why.
         reason: &'static str,
     },
+}
+
+/// The type of an init, which is the function's `AWS_LAMBDA_INITIALIZATION_TYPE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InitKind {
+    /// For one invoke at a time.
+    OnDemand,
+    /// For several at a time.
+    ManagedInstances,
 }
 
 /// A stretch of time.
@@ -166,23 +182,26 @@ impl Record {
         let newest = schema >= Schema::V20250129;
         Some(match self {
             Self::InitStart { .. } => return self.init_start(time, newest),
-            Self::InitRuntimeDone { phase, status } => {
-                envelope(time, "platform.initRuntimeDone", InitBody::of(*phase, Some(status), None))
+            Self::InitRuntimeDone { kind, phase, status } => {
+                let body = InitBody::of(kind.word(newest), *phase, Some(status), None);
+                envelope(time, "platform.initRuntimeDone", body)
             }
-            Self::InitReport { phase, status, duration } => {
+            Self::InitReport { kind, phase, status, duration } => {
                 let status = (schema >= Schema::V20221213).then_some(status);
-                envelope(time, "platform.initReport", InitBody::of(*phase, status, Some(*duration)))
+                let body = InitBody::of(kind.word(newest), *phase, status, Some(*duration));
+                envelope(time, "platform.initReport", body)
             }
             Self::Extension(status) => extension(time, status),
             Self::Subscribed { api: Api::Telemetry, .. } => {
                 return self.subscribed(time, "platform.telemetrySubscription");
             }
-            Self::Start { id, arn, version, trace } => {
+            Self::Start { id, arn, version, trace, tenant } => {
                 let body = StartBody {
                     request_id: id.to_string(),
                     function_arn: newest.then_some(arn),
                     version,
                     tracing: trace.as_deref().map(|value| Tracing { kind: "X-Amzn-Trace-Id", value }),
+                    tenant_id: tenant.as_deref(),
                 };
                 envelope(time, "platform.start", body)
             }
@@ -220,8 +239,9 @@ impl Record {
                 return self.subscribed(time, "platform.logsSubscription");
             }
             Self::Start { id, version, .. } => {
+                let request_id = id.to_string();
                 let body =
-                    StartBody { request_id: id.to_string(), function_arn: None, version, tracing: None };
+                    StartBody { request_id, function_arn: None, version, tracing: None, tenant_id: None };
                 envelope(time, "platform.start", body)
             }
             Self::RuntimeDone { id, status, .. } if schema >= Schema::V20210318 => {
@@ -245,6 +265,7 @@ impl Record {
 
     fn init_start(&self, time: Timestamp, newest: bool) -> Option<String> {
         let Self::InitStart {
+            kind,
             phase,
             runtime_version,
             runtime_version_arn,
@@ -258,7 +279,7 @@ impl Record {
             return None;
         };
         let body = InitStartBody {
-            initialization_type: ON_DEMAND,
+            initialization_type: kind.word(newest),
             phase: phase.word(),
             runtime_version,
             runtime_version_arn,
@@ -307,6 +328,18 @@ pub fn line(time: Timestamp, category: Category, text: &str, schema: Schema, obj
         return envelope(time, kind, object);
     }
     envelope(time, kind, text)
+}
+
+// === impl InitKind ===
+
+impl InitKind {
+    /// EX-18: subscribers of older schemas know one type, and would refuse all records for another.
+    fn word(self, newest: bool) -> &'static str {
+        match self {
+            Self::ManagedInstances if newest => "lambda-managed-instances",
+            Self::OnDemand | Self::ManagedInstances => "on-demand",
+        }
+    }
 }
 
 // === impl Stamped ===
@@ -364,6 +397,7 @@ mod tests {
     #[test]
     fn ex_15_inits() {
         let start = Record::InitStart {
+            kind: InitKind::OnDemand,
             phase: InitPhase::Init,
             runtime_version: "r".to_owned(),
             runtime_version_arn: "ra".to_owned(),
@@ -379,6 +413,7 @@ mod tests {
         );
         assert!(json(&start, Schema::V20250129).contains(r#""functionArn":"arn""#));
         let done = Record::InitRuntimeDone {
+            kind: InitKind::ManagedInstances,
             phase: InitPhase::Invoke,
             status: Status::Error("Runtime.ExitError".to_owned()),
         };
@@ -387,6 +422,7 @@ mod tests {
             r#"{"type":"platform.initRuntimeDone","record":{"initializationType":"on-demand","phase":"invoke","status":"error","errorType":"Runtime.ExitError"}}"#
         );
         let report = Record::InitReport {
+            kind: InitKind::ManagedInstances,
             phase: InitPhase::Init,
             status: Status::Success,
             duration: Duration::from_micros(576_959),
@@ -399,6 +435,13 @@ mod tests {
             json(&report, Schema::V20221213),
             r#"{"type":"platform.initReport","record":{"initializationType":"on-demand","phase":"init","status":"success","metrics":{"durationMs":576.959}}}"#
         );
+        for record in [&done, &report] {
+            let newest = json(record, Schema::V20250129);
+            assert!(
+                newest.contains(r#"{"initializationType":"lambda-managed-instances","phase":"in"#),
+                "{newest}"
+            );
+        }
         for logs in [Schema::V20200815, Schema::V20210318] {
             for record in [&start, &done, &report] {
                 assert_eq!(json(record, logs), "");
@@ -443,10 +486,11 @@ mod tests {
             arn: "arn".to_owned(),
             version: "$LATEST".to_owned(),
             trace: Some("Root=1".to_owned()),
+            tenant: Some("blue".to_owned()),
         };
         assert_eq!(
             json(&start, Schema::V20250129),
-            r#"{"type":"platform.start","record":{"requestId":"ID","functionArn":"arn","version":"$LATEST","tracing":{"type":"X-Amzn-Trace-Id","value":"Root=1"}}}"#
+            r#"{"type":"platform.start","record":{"requestId":"ID","functionArn":"arn","version":"$LATEST","tracing":{"type":"X-Amzn-Trace-Id","value":"Root=1"},"tenantId":"blue"}}"#
         );
         assert!(!json(&start, Schema::V20221213).contains("functionArn"));
         assert_eq!(

@@ -74,9 +74,9 @@ pub(super) fn stream(head: &Head<'_>, answer: Answer, strict: bool) -> Result<Re
         Answer { outcome: Outcome::Stopping, .. } => return Err(InvokeError::Stopping),
         // What the function reported is passed on as its result (IN-27); what the platform noticed comes with the end.
         Answer { outcome: Outcome::Failed(error), log } if error.is_reported() => {
-            let payload = error.payload().clone();
+            let (payload, content_type) = (error.payload().clone(), error.content_type());
             let end = Answer { outcome: Outcome::Failed(error), log };
-            (Some(json), outgoing::framed(payload, end, strict))
+            (Some(HeaderValue::from_static(content_type)), outgoing::framed(payload, end, strict))
         }
         failed => (Some(json), outgoing::framed(Bytes::new(), failed, strict)),
     };
@@ -116,7 +116,7 @@ pub(super) fn refused(id: RequestId, error: &InvokeError) -> Response<Body> {
 
 impl Head<'_> {
     fn failed(&self, error: &FunctionError) -> Response<Body> {
-        let mut response = self.with(StatusCode::OK, headers::JSON, error.payload().clone());
+        let mut response = self.with(StatusCode::OK, error.content_type(), error.payload().clone());
         response.headers_mut().insert(headers::AMZ_FUNCTION_ERROR, UNHANDLED);
         response
     }

@@ -9,9 +9,6 @@ use super::Span;
 use crate::log::{InitPhase, Report, Status, billed};
 use crate::telemetry::Category;
 
-/// The type of all inits here.
-pub(super) const ON_DEMAND: &str = "on-demand";
-
 /// What all records have around them.
 #[derive(Serialize)]
 struct Envelope<'a, T> {
@@ -78,6 +75,8 @@ pub(super) struct StartBody<'a> {
     pub(super) version: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tracing: Option<Tracing<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tenant_id: Option<&'a str>,
 }
 
 /// The trace of an invoke.
@@ -196,10 +195,15 @@ pub(super) fn millis(duration: Duration) -> f64 {
 // === impl InitBody ===
 
 impl<'a> InitBody<'a> {
-    pub(super) fn of(phase: InitPhase, status: Option<&'a Status>, duration: Option<Duration>) -> Self {
+    pub(super) fn of(
+        initialization_type: &'static str,
+        phase: InitPhase,
+        status: Option<&'a Status>,
+        duration: Option<Duration>,
+    ) -> Self {
         let metrics = duration.map(|duration| DurationMs { duration_ms: millis(duration) });
         let phase = phase.word();
-        Self { initialization_type: ON_DEMAND, phase, outcome: status.map(Outcome::of), metrics }
+        Self { initialization_type, phase, outcome: status.map(Outcome::of), metrics }
     }
 }
 
