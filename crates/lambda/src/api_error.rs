@@ -2,7 +2,6 @@
 
 use http::StatusCode;
 
-use crate::limits::MAX_RESULT_BYTES;
 use crate::runtime_state::InvalidTransition;
 
 /// What the Runtime API refuses, and how it says so.
@@ -14,9 +13,9 @@ pub enum ApiError {
     /// A call in the wrong order.
     #[error("{0}")]
     InvalidTransition(InvalidTransition),
-    /// A buffered result over the limit.
-    #[error("Exceeded maximum allowed payload size ({MAX_RESULT_BYTES} bytes).")]
-    TooLarge,
+    /// A result over this limit.
+    #[error("Exceeded maximum allowed payload size ({0} bytes).")]
+    TooLarge(usize),
     /// The upload ended before it was complete.
     #[error("HTTP request detected as truncated")]
     Truncated,
@@ -49,7 +48,7 @@ impl ApiError {
         match self {
             Self::InvalidRequestId | Self::Truncated | Self::InvalidResponseMode => StatusCode::BAD_REQUEST,
             Self::InvalidTransition(_) => StatusCode::FORBIDDEN,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::InvokeTimeout => StatusCode::GONE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -67,7 +66,7 @@ impl ApiError {
         match self {
             Self::InvalidRequestId => "InvalidRequestID",
             Self::InvalidTransition(_) => "InvalidStateTransition",
-            Self::TooLarge => "RequestEntityTooLarge",
+            Self::TooLarge(_) => "RequestEntityTooLarge",
             Self::Truncated => "TruncatedHTTPRequest",
             Self::InvalidResponseMode => "InvalidFunctionResponseMode",
             Self::InvokeTimeout => "InvokeTimeout",
@@ -79,6 +78,7 @@ impl ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MAX_RESULT_BYTES;
     use crate::runtime_state::{RuntimeCall, RuntimeState};
 
     #[test]
@@ -96,7 +96,7 @@ mod tests {
                 "{\"errorMessage\":\"State transition from Started to InvocationResponse failed for runtime. Error: State transition is not allowed\",\"errorType\":\"InvalidStateTransition\"}\n",
             ),
             (
-                ApiError::TooLarge,
+                ApiError::TooLarge(MAX_RESULT_BYTES),
                 413,
                 "{\"errorMessage\":\"Exceeded maximum allowed payload size (6291556 bytes).\",\"errorType\":\"RequestEntityTooLarge\"}\n",
             ),

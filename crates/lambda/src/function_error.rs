@@ -8,7 +8,6 @@ use crate::duration_text::seconds;
 use crate::error_type;
 use crate::headers;
 use crate::id::RequestId;
-use crate::limits::MAX_RESULT_BYTES;
 
 /// A failed invoke: the payload for the caller, and the type for log lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,11 +83,9 @@ impl FunctionError {
         Self::with_id(error_type::INVALID_WORKING_DIR, id, reason)
     }
 
-    /// RT-28: the result is over the limit.
-    pub fn response_too_large() -> Self {
-        let text = format!(
-            "Response payload size exceeded maximum allowed payload size ({MAX_RESULT_BYTES} bytes)."
-        );
+    /// RT-28, LM-04: the result is over this limit.
+    pub fn response_too_large(limit: usize) -> Self {
+        let text = format!("Response payload size exceeded maximum allowed payload size ({limit} bytes).");
         Self::new(error_type::RESPONSE_TOO_LARGE, &text)
     }
 
@@ -270,6 +267,8 @@ mod tests {
         ] {
             assert_eq!(text(&FunctionError::exited(id(), exit)), format!("{prefix}{words}\"}}"));
         }
+        let stream = FunctionError::response_too_large(crate::limits::MAX_STREAM_BYTES);
+        assert!(text(&stream).ends_with("payload size (209715200 bytes).\"}"), "{}", text(&stream));
         let crash = RuntimeExit::Code(17).of_extension();
         assert_eq!(
             text(&FunctionError::extension(error_type::EXTENSION_CRASH, id(), &crash)),
@@ -280,7 +279,7 @@ mod tests {
             r#"{"errorType":"Sandbox.Timedout","errorMessage":"RequestId: 5f0d1c0a-3c55-4b2f-9a77-2d3b6a1e9f10 Error: Task timed out after 3.00 seconds"}"#
         );
         assert_eq!(
-            text(&FunctionError::response_too_large()),
+            text(&FunctionError::response_too_large(6_291_556)),
             r#"{"errorType":"Function.ResponseSizeTooLarge","errorMessage":"Response payload size exceeded maximum allowed payload size (6291556 bytes)."}"#
         );
     }

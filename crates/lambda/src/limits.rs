@@ -39,7 +39,7 @@ pub const MAX_ASYNC_EVENT_BYTES: usize = 1_048_576;
 pub const MAX_INVOKE_ASYNC_BYTES: usize = 262_144;
 
 /// LM-04: the largest streamed result, in bytes; what comes after is cut off.
-pub const MAX_STREAM_BYTES: u64 = 209_715_200;
+pub const MAX_STREAM_BYTES: usize = 209_715_200;
 
 /// LM-06: the longest `X-Amz-Client-Context`, in base64.
 pub const MAX_CLIENT_CONTEXT_BYTES: usize = 3_583;

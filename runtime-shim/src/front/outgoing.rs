@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{Either, Full};
 use tm_lambda::FunctionError;
+use tm_lambda::error_type::RESPONSE_TOO_LARGE;
 use tm_lambda::event_stream::{self, InvokeComplete};
 use tm_lambda::headers::UNHANDLED;
 use tokio::sync::{mpsc, oneshot};
@@ -60,7 +61,7 @@ enum Form {
 pub(crate) enum Mishap {
     /// The body has no proper end, so that the caller notices.
     Shown,
-    /// A failure that the function reported looks like an end; one of the process does not.
+    /// A failure that the function reported, or a stream that is too long, looks like an end; one of the process does not.
     Hidden,
 }
 
@@ -133,8 +134,11 @@ impl Form {
             Self::Frames { strict } => Ok(VecDeque::from([complete(answer, strict, FunctionError::code)])),
             Self::Raw(mishap) => match answer.outcome {
                 Outcome::Success(_) => Ok(VecDeque::new()),
-                // It reported the failure and then ended its stream.
-                Outcome::Failed(error) if error.is_reported() && mishap == Mishap::Hidden => {
+                // It reported the failure and then ended its stream, or was cut off by the limit (LM-04).
+                Outcome::Failed(error)
+                    if mishap == Mishap::Hidden
+                        && (error.is_reported() || error.error_type() == RESPONSE_TOO_LARGE) =>
+                {
                     Ok(VecDeque::new())
                 }
                 _ => Err(BrokenOff),

@@ -137,8 +137,8 @@ pub(crate) enum Uploaded {
     Streamed(u64),
     /// The function's error.
     Error(FunctionError),
-    /// Over the limit.
-    TooLarge,
+    /// Over this limit.
+    TooLarge(usize),
     /// The connection broke.
     Truncated,
     /// Sent in a mode that does not exist.
@@ -239,7 +239,7 @@ impl Uploaded {
             Self::Result(whole, _) => whole.bytes.len() as u64,
             Self::Streamed(size) => *size,
             Self::Error(error) => error.payload().len() as u64,
-            Self::TooLarge | Self::Truncated | Self::InvalidMode => 0,
+            Self::TooLarge(_) | Self::Truncated | Self::InvalidMode => 0,
         }
     }
 }

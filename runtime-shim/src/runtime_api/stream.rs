@@ -61,10 +61,9 @@ pub(super) async fn forward(mut upload: Upload, data_tx: mpsc::Sender<Bytes>, mu
                 return Err(ApiError::Truncated);
             }
         };
-        let room = usize::try_from(left).unwrap_or(usize::MAX);
-        over |= data.len() > room;
-        data.truncate(room);
-        left -= data.len() as u64;
+        over |= data.len() > left;
+        data.truncate(left);
+        left -= data.len();
         if !data.is_empty() {
             tokio::select! {
                 biased;
@@ -75,14 +74,14 @@ pub(super) async fn forward(mut upload: Upload, data_tx: mpsc::Sender<Bytes>, mu
     }
     drop(data_tx);
     if over {
-        upload.finish(Uploaded::TooLarge);
-        return Err(ApiError::TooLarge);
+        upload.finish(Uploaded::TooLarge(MAX_STREAM_BYTES));
+        return Err(ApiError::TooLarge(MAX_STREAM_BYTES));
     }
     upload.finish(
         trailers
             .as_ref()
             .and_then(upload::error_of)
-            .map_or(Uploaded::Streamed(MAX_STREAM_BYTES - left), Uploaded::Error),
+            .map_or(Uploaded::Streamed((MAX_STREAM_BYTES - left) as u64), Uploaded::Error),
     );
     Ok(answer::accepted())
 }

@@ -61,7 +61,7 @@ pub(crate) async fn init_error(link: &Link, headers: &HeaderMap, body: Incoming)
     let bytes = match body::read(body, MAX_RESULT_BYTES).await {
         Ok(Whole { bytes, .. }) => bytes,
         Err(BodyError::Broken(_)) => return Err(ApiError::Truncated),
-        Err(BodyError::TooLarge(_)) => return Err(ApiError::TooLarge),
+        Err(BodyError::TooLarge(_)) => return Err(ApiError::TooLarge(MAX_RESULT_BYTES)),
     };
     link.init_error(reported(headers, bytes)).await?;
     Ok(answer::accepted())
@@ -94,9 +94,9 @@ async fn read(upload: Upload, body: Incoming) -> Result<(Upload, Whole), ApiErro
             Err(ApiError::Truncated)
         }
         Err(BodyError::TooLarge(rest)) => {
-            upload.finish(Uploaded::TooLarge);
+            upload.finish(Uploaded::TooLarge(MAX_RESULT_BYTES));
             body::discard(rest, DISCARD).await;
-            Err(ApiError::TooLarge)
+            Err(ApiError::TooLarge(MAX_RESULT_BYTES))
         }
     }
 }

@@ -59,7 +59,7 @@ impl Caller {
             Uploaded::Result(whole, _) => Outcome::Success(ResultBody::Whole(whole)),
             Uploaded::Streamed(_) => Outcome::Success(ResultBody::Whole(Whole::default())),
             Uploaded::Error(error) => Outcome::Failed(error),
-            Uploaded::TooLarge => Outcome::Failed(FunctionError::response_too_large()),
+            Uploaded::TooLarge(limit) => Outcome::Failed(FunctionError::response_too_large(limit)),
             Uploaded::Truncated => Outcome::Failed(FunctionError::truncated(id)),
             Uploaded::InvalidMode => Outcome::Failed(FunctionError::invalid_response_mode(id)),
         });

@@ -383,7 +383,7 @@ impl Session {
         if let Some(current) = &mut self.current {
             current.answer = match uploaded {
                 Uploaded::Result(..) | Uploaded::Streamed(_) | Uploaded::Error(_) => Progress::Accepted,
-                Uploaded::TooLarge | Uploaded::Truncated | Uploaded::InvalidMode => Progress::Refused,
+                Uploaded::TooLarge(_) | Uploaded::Truncated | Uploaded::InvalidMode => Progress::Refused,
             };
         }
         uploaded
