@@ -67,10 +67,10 @@ pub(crate) enum Refusal {
     Incomplete,
     /// The body did not arrive in time.
     TooSlow,
-    /// Of a kind that the front does not take.
-    Unwanted,
     /// The queue is full.
     Full,
+    /// The front's own time is over.
+    NoAnswer,
 }
 
 // === impl Codec ===
@@ -97,10 +97,10 @@ impl Codec {
     pub(crate) fn work(&self, request: Arrived, arn: HeaderValue) -> Work {
         let (event, context) = match self {
             Self::Plain => plain::event(request, arn),
-            Self::Http(http) if !http.takes(&request.parts.headers) => {
-                return Work::Refused(http.refuse(request.id, Refusal::Unwanted));
-            }
-            Self::Http(http) => http.event(&request, arn),
+            Self::Http(http) => match http.refusal(request.id, &request.parts) {
+                Some(refusal) => return Work::Refused(refusal),
+                None => http.event(&request, arn),
+            },
             Self::CloudEvents(_) => return cloud_events::work(request, arn),
         };
         Work::One(event, context)

@@ -163,15 +163,22 @@ impl Front {
     async fn one(&self, id: RequestId, arrival: Arrival, event: Event, context: Context) -> Response<Body> {
         let codec = &self.codec;
         let wishes = Wishes { stream: codec.streams(&self.config.front), log: false };
-        let response = match self.call(Call { id, arrival, event, context, wishes }).await {
-            Ok(answer) => {
+        let call = self.call(Call { id, arrival, event, context, wishes });
+        let answer = match self.config.front.api_timeout {
+            None => Some(call.await),
+            // LM-26: the function goes on.
+            Some(limit) => Box::pin(tokio::time::timeout(limit, call)).await.ok(),
+        };
+        let response = match answer {
+            Some(Ok(answer)) => {
                 let response = codec.answer(id, answer.outcome, self.config.strict).await;
                 match self.config.compat {
                     Compat::CustomRuntime => custom_runtime::answer(response, self.config.front.format),
                     _ => response,
                 }
             }
-            Err(Full) => codec.refuse(id, Refusal::Full),
+            Some(Err(Full)) => codec.refuse(id, Refusal::Full),
+            None => codec.refuse(id, Refusal::NoAnswer),
         };
         if let Some(sink) = codec.sink(&self.config.front).filter(|_| response.status() == StatusCode::OK) {
             return Box::pin(sink::deliver(sink, id, response)).await;

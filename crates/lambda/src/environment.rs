@@ -64,6 +64,7 @@ variables! {
     CE_SUBJECT = "CE_SUBJECT", Both, "-", "Older name of `CE_OVERRIDES_SUBJECT`";
     K_SINK = "K_SINK", Both, "-", "With `plain` and `cloudevents`: results are posted to this `http://` URL, and the caller gets an empty answer";
     TM_API_STAGE = "TM_API_STAGE", Shim, "`$default`", "Stage of API Gateway events. Any other than `$default` becomes part of their paths, as on AWS";
+    TM_API_TIMEOUT = "TM_API_TIMEOUT", Shim, "`29s` with `apigateway-v1`, `30s` with `apigateway-v2`", "How long these two wait for an answer, as AWS's do. Then the caller gets 504 (503 from an HTTP API), and the function goes on";
     TM_BINARY_MEDIA_TYPES = "TM_BINARY_MEDIA_TYPES", Shim, "-", "Types of request bodies that `apigateway-v1` passes as base64, separated by commas: `image/*`, `*/*`";
     TM_TRUSTED_PROXIES = "TM_TRUSTED_PROXIES", Shim, "`1`", "Proxies in front that add to `X-Forwarded-For`: the caller's address is the entry that the outermost of them wrote. `0` takes the connection's";
     TM_CORS_ALLOW_ORIGINS = "TM_CORS_ALLOW_ORIGINS", Shim, "-", "With `function-url`: pages of others that may call, `https://example.com` separated by commas, or `*`. Not set: the function answers browsers itself, and the following settings mean nothing";

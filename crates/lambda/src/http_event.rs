@@ -11,13 +11,17 @@ mod request;
 mod v1;
 mod v2;
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 
 pub(crate) use answer::compact;
 pub use answer::{BadResult, HttpAnswer};
 pub use cors::Cors;
 pub use request::{Api, HttpRequest};
+
+use crate::limits::{HTTP_API_TIMEOUT, MAX_API_HEAD_BYTES, REST_API_TIMEOUT};
 
 /// Which front of AWS's an event comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +45,14 @@ pub enum Trouble {
     Function,
     /// It has not run: everything is busy.
     Busy,
-    /// It has not run: the time passed before a worker was free.
+    /// The time passed before a worker was free, or the front's own before there was an answer.
     Expired,
     /// It has not run: the platform stops or is broken.
     Unavailable,
     /// The request's body is too large.
     TooLarge,
+    /// The request's head is too large.
+    HeadTooLarge,
     /// The request is of no use: its body did not arrive, or it is of a kind that the front does not take.
     Unreadable,
 }
@@ -106,10 +112,29 @@ impl HttpFormat {
         }
     }
 
-    /// Whether the front takes a request: load balancers pass no web sockets on to functions (HT-54). A caller of a refused one
-    /// gets [`Trouble::Unreadable`].
-    pub fn takes(self, headers: &HeaderMap) -> bool {
-        !(matches!(self, Self::Alb | Self::AlbMultiValue) && request::asks_for_web_socket(headers))
+    /// Why the front does not take a request with this head, if it does not: each has limits (LM-26, LM-27), and load balancers
+    /// pass no web sockets on to functions (HT-54).
+    pub fn refuses(self, uri: &Uri, headers: &HeaderMap) -> Option<Trouble> {
+        match self {
+            Self::ApiGatewayV1 | Self::ApiGatewayV2 => {
+                let size = request::line_size(uri) + headers.values().map(HeaderValue::len).sum::<usize>();
+                (size > MAX_API_HEAD_BYTES).then_some(Trouble::HeadTooLarge)
+            }
+            Self::Alb | Self::AlbMultiValue => {
+                let web_socket = request::asks_for_web_socket(headers).then_some(Trouble::Unreadable);
+                web_socket.or_else(|| alb::is_too_large(uri, headers).then_some(Trouble::HeadTooLarge))
+            }
+            Self::FunctionUrl => None,
+        }
+    }
+
+    /// How long the front waits for an answer, where that is not the function's timeout (LM-26).
+    pub fn timeout(self) -> Option<Duration> {
+        match self {
+            Self::ApiGatewayV1 => Some(REST_API_TIMEOUT),
+            Self::ApiGatewayV2 => Some(HTTP_API_TIMEOUT),
+            Self::FunctionUrl | Self::Alb | Self::AlbMultiValue => None,
+        }
     }
 
     /// The largest request body, where the front has a limit below Lambda's (LM-27).

@@ -59,6 +59,24 @@ pub const MAX_PRELUDE_BYTES: usize = 1024 * 1024;
 /// LM-27: the largest body of a load balancer's request or result.
 pub const MAX_ALB_BYTES: usize = 1024 * 1024;
 
+/// LM-27: the longest request line, and the longest header, of a load balancer's request.
+pub const MAX_ALB_LINE_BYTES: usize = 16 * 1024;
+
+/// LM-27: the largest head of a load balancer's request.
+pub const MAX_ALB_HEAD_BYTES: usize = 64 * 1024;
+
+/// LM-27: the largest headers of a result behind a load balancer.
+pub const MAX_ALB_ANSWER_HEAD_BYTES: usize = 32 * 1024;
+
+/// LM-26: the largest request line and header values, together, of API Gateway.
+pub const MAX_API_HEAD_BYTES: usize = 10_240;
+
+/// LM-26: how long a REST API waits for an answer.
+pub const REST_API_TIMEOUT: Duration = Duration::from_secs(29);
+
+/// LM-26: how long an HTTP API waits for an answer.
+pub const HTTP_API_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The largest set of CloudEvents attributes: they travel in a header of the Runtime API, and clients read lines of about
 /// 100 KB.
 pub const MAX_CLOUD_EVENT_ATTRIBUTES: usize = 64 * 1024;

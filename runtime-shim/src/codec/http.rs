@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use ::http::request::Parts;
 use ::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tm_lambda::http_event::{Api, HttpAnswer, HttpFormat, HttpRequest, Trouble};
 use tm_lambda::{RequestId, TraceId, headers};
@@ -38,9 +39,9 @@ impl Http {
         self.format.max_body_bytes()
     }
 
-    /// Whether the front takes such a request.
-    pub(super) fn takes(&self, headers: &HeaderMap) -> bool {
-        self.format.takes(headers)
+    /// The answer for a request whose head the front does not take.
+    pub(super) fn refusal(&self, id: RequestId, parts: &Parts) -> Option<Response<Body>> {
+        Some(self.trouble(id, self.format.refuses(&parts.uri, &parts.headers)?))
     }
 
     pub(super) fn event(&self, request: &Arrived, arn: HeaderValue) -> (Event, Context) {
@@ -87,8 +88,9 @@ impl Http {
     pub(super) fn refuse(&self, id: RequestId, refusal: Refusal) -> Response<Body> {
         let trouble = match refusal {
             Refusal::TooLarge => Trouble::TooLarge,
-            Refusal::Incomplete | Refusal::TooSlow | Refusal::Unwanted => Trouble::Unreadable,
+            Refusal::Incomplete | Refusal::TooSlow => Trouble::Unreadable,
             Refusal::Full => Trouble::Busy,
+            Refusal::NoAnswer => Trouble::Expired,
         };
         self.trouble(id, trouble)
     }

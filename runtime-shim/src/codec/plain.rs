@@ -62,10 +62,11 @@ pub(super) fn answer(id: RequestId, outcome: Outcome) -> Response<Body> {
 pub(super) fn refuse(id: RequestId, refusal: Refusal) -> Response<Body> {
     match refusal {
         Refusal::TooLarge => answer::too_large(id),
-        // Nothing is unwanted here but what cannot be read.
-        Refusal::Incomplete | Refusal::Unwanted => answer::incomplete(id),
+        Refusal::Incomplete => answer::incomplete(id),
         Refusal::TooSlow => answer::too_slow(id),
         Refusal::Full => answer::too_many(id),
+        // Nobody here has a time of their own.
+        Refusal::NoAnswer => answer::broken(id),
     }
 }
 

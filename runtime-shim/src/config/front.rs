@@ -2,13 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tm_lambda::cloud_event::{Replies, ReplyMode};
 use tm_lambda::environment as env;
 use tm_lambda::http_event::{Api, Cors, HttpFormat};
 
 use super::reader::{self, Reader};
-use super::{Compat, Function, Sink, word};
+use super::{Compat, Function, Sink, timeout, word};
 
 /// What functions get of requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub(crate) struct Front {
     pub(crate) sink: Option<Sink>,
     /// What an API in front would be configured with.
     pub(crate) api: Api,
+    /// How long callers wait, where that is not the function's timeout.
+    pub(crate) api_timeout: Option<Duration>,
     /// Proxies that add to `X-Forwarded-For`.
     pub(crate) trusted_proxies: usize,
     /// Whether HTTP callers get streams as streams.
@@ -85,6 +88,7 @@ pub(super) fn front(
         replies: replies(reader, compat),
         sink: reader.read(env::K_SINK, Sink::parse),
         api: api(reader, function, strict),
+        api_timeout: api_timeout(reader, format),
         trusted_proxies: reader
             .read(env::TM_TRUSTED_PROXIES, |text| reader::number(text, 0..=100))
             .unwrap_or(1),
@@ -152,6 +156,13 @@ fn api(reader: &mut Reader<'_>, function: &Function, strict: bool) -> Api {
         binary_types: reader.read(env::TM_BINARY_MEDIA_TYPES, types).unwrap_or_default(),
         strict,
     }
+}
+
+/// That of the API, where the front is one that has one of its own.
+fn api_timeout(reader: &mut Reader<'_>, format: EventFormat) -> Option<Duration> {
+    let given = reader.read(env::TM_API_TIMEOUT, timeout);
+    let EventFormat::Http(format) = format else { return None };
+    format.timeout().map(|default| given.unwrap_or(default))
 }
 
 /// The settings of a Function URL; there are none where no origin may call.

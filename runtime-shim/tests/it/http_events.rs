@@ -18,6 +18,11 @@ while True:
         fail(id, b'{\"errorMessage\":\"no\",\"errorType\":\"Oops\"}')
     elif text.startswith('exit'):
         os._exit(1)
+    elif text.startswith('size '):
+        respond(id, text[5:].encode() + b'x' * 6291556 + b'\"}')
+    elif text == 'wait':
+        wait('go')
+        respond(id, '{\"statusCode\":200}')
     elif text.startswith('say '):
         respond(id, text[4:].encode())
     else:
@@ -224,6 +229,41 @@ fn ht_24_ht_54_lm_25_lm_26_lm_27_what_is_too_much() {
     assert_eq!(http::send(alb.port(), "/", "", &vec![b'x'; 1_048_577]).status, 413);
     let result = format!("{{\"statusCode\":200,\"body\":\"{}\"}}", "x".repeat(1_040_000));
     assert_eq!(say(&alb, &result).body.len(), 1_040_000);
+}
+
+#[test]
+fn ht_24_lm_25_lm_26_results_and_heads_that_are_too_much() {
+    let large = r#"size {"statusCode":200,"body":""#;
+    for (format, status, text) in [
+        ("function-url", 502, "Internal Server Error"),
+        ("apigateway-v1", 502, r#"{"message":"Internal server error"}"#),
+        ("apigateway-v2", 500, r#"{"message":"Internal Server Error"}"#),
+    ] {
+        let shim = start(format);
+        let head = "Content-Type: text/plain\r\n";
+        let answer = http::send(shim.port(), "/", head, large.as_bytes());
+        assert_eq!((answer.status, answer.text()), (status, text), "{format}");
+        let body = vec![b'x'; 6_291_457];
+        assert_eq!(http::send(shim.port(), "/", head, &body).status, 413, "{format}");
+        let long = format!("{head}X-Long: {}\r\n", "v".repeat(10_240));
+        let expected = if format == "function-url" { 200 } else { 431 };
+        assert_eq!(http::send(shim.port(), "/", &long, b"1").status, expected, "{format}");
+    }
+}
+
+#[test]
+fn lm_26_apis_give_up_and_the_function_goes_on() {
+    for (format, status, text) in [
+        ("apigateway-v1", 504, r#"{"message":"Endpoint request timed out"}"#),
+        ("apigateway-v2", 503, r#"{"message":"Service Unavailable"}"#),
+    ] {
+        let shim = setup(format).env("TM_API_TIMEOUT", "300ms").env("INVOKER_COUNT", "1").start();
+        let answer = http::send(shim.port(), "/", "Content-Type: text/plain\r\n", b"wait");
+        assert_eq!((answer.status, answer.text()), (status, text), "{format}");
+        shim.touch("go");
+        let log = shim.wait_log("REPORT", 1);
+        assert!(!log.contains("Status:"), "it ended well: {log}");
+    }
 }
 
 /// HTTP/2 is offered by clients as a matter of course, and an offer may be ignored.

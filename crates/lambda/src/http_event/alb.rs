@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::answer::{BadResult, HttpAnswer, append, body, object, scalar, status};
 use super::request::{self, Api, HttpRequest};
 use super::{Trouble, base64_text};
-use crate::limits::MAX_ALB_BYTES;
+use crate::limits::{MAX_ALB_ANSWER_HEAD_BYTES, MAX_ALB_BYTES, MAX_ALB_HEAD_BYTES, MAX_ALB_LINE_BYTES};
 
 /// How a target group passes headers and parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,19 @@ fn is_text(content_type: &str) -> bool {
     essence.starts_with("text/") || known.contains(&essence.as_str())
 }
 
+/// LM-27: by the request line, one header, or all of them.
+pub(super) fn is_too_large(uri: &Uri, headers: &HeaderMap) -> bool {
+    let line = request::line_size(uri);
+    let sizes = || headers.iter().map(size);
+    line.max(sizes().max().unwrap_or_default()) > MAX_ALB_LINE_BYTES
+        || line + sizes().sum::<usize>() > MAX_ALB_HEAD_BYTES
+}
+
+/// A header as a line: its name, a colon and a space, its value, the end.
+fn size((name, value): (&HeaderName, &HeaderValue)) -> usize {
+    name.as_str().len() + value.len() + 4
+}
+
 /// HT-52 to HT-54: only the members of the group's own mode are read.
 pub(super) fn answer(result: &[u8], values: Values) -> Result<HttpAnswer, BadResult> {
     if result.len() > MAX_ALB_BYTES {
@@ -109,6 +122,9 @@ pub(super) fn answer(result: &[u8], values: Values) -> Result<HttpAnswer, BadRes
                 append(&mut headers, key, &scalar(value).ok_or(BadResult::WrongKind("headers"))?);
             }
         }
+    }
+    if headers.iter().map(size).sum::<usize>() > MAX_ALB_ANSWER_HEAD_BYTES {
+        return Err(BadResult::TooLarge);
     }
     let body = match fields.get("body") {
         None | Some(Value::Null) => Bytes::new(),
@@ -139,6 +155,8 @@ pub(super) fn trouble(trouble: Trouble) -> (StatusCode, &'static str, &'static s
         }
         Trouble::Expired => (StatusCode::GATEWAY_TIMEOUT, HTML, page!("504 Gateway Time-out")),
         Trouble::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, HTML, page!("413 Request Entity Too Large")),
-        Trouble::Unreadable => (StatusCode::BAD_REQUEST, HTML, page!("400 Bad Request")),
+        Trouble::Unreadable | Trouble::HeadTooLarge => {
+            (StatusCode::BAD_REQUEST, HTML, page!("400 Bad Request"))
+        }
     }
 }

@@ -6,7 +6,7 @@ use http::header::{
     CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
-use http::{HeaderMap, HeaderName, Method, Version};
+use http::{HeaderMap, HeaderName, Method, Uri, Version};
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
@@ -168,6 +168,11 @@ pub(super) fn asks_for_web_socket(headers: &HeaderMap) -> bool {
         values.flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(word))
     };
     lists(CONNECTION, "upgrade") && lists(UPGRADE, "websocket")
+}
+
+/// What matters of the length of a request line.
+pub(super) fn line_size(uri: &Uri) -> usize {
+    uri.path_and_query().map_or(0, |target| target.as_str().len())
 }
 
 /// Percent-decoded, `+` is a space.

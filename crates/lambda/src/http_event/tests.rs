@@ -312,15 +312,58 @@ fn ht_15_ht_18_nothing_is_lost_of_what_is_passed_on() {
 #[test]
 fn ht_54_web_sockets() {
     let asks = headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "h2c, WebSocket")]);
-    let takes = FORMATS.map(|format| format.takes(&asks));
-    assert_eq!(takes, [true, true, true, false, false]);
+    let root = Uri::from_static("/");
+    let refused = FORMATS.map(|format| format.refuses(&root, &asks).is_some());
+    assert_eq!(refused, [false, false, false, true, true]);
     for lines in [
         [("connection", "upgrade"), ("upgrade", "h2c")],
         [("connection", "close"), ("upgrade", "websocket")],
         [("connection", "upgrade"), ("sec-websocket-version", "13")],
     ] {
-        assert!(HttpFormat::Alb.takes(&headers(&lines)), "{lines:?}");
+        assert_eq!(HttpFormat::Alb.refuses(&root, &headers(&lines)), None, "{lines:?}");
     }
+}
+
+#[test]
+fn lm_26_lm_27_heads_have_limits() {
+    let refuses = |format: HttpFormat, path: usize, values: &[usize]| {
+        let uri: Uri = format!("/{}", "x".repeat(path - 1)).parse().unwrap();
+        let mut fields = HeaderMap::new();
+        for size in values {
+            fields.append("x-a", "v".repeat(*size).parse().unwrap());
+        }
+        format.refuses(&uri, &fields)
+    };
+    let too_large = Some(Trouble::HeadTooLarge);
+    for format in [HttpFormat::ApiGatewayV1, HttpFormat::ApiGatewayV2] {
+        assert_eq!(refuses(format, 240, &[5_000, 5_000]), None);
+        assert_eq!(refuses(format, 240, &[5_000, 5_001]), too_large);
+        assert_eq!(format.trouble(Trouble::HeadTooLarge).0, 431);
+    }
+    for format in [HttpFormat::Alb, HttpFormat::AlbMultiValue] {
+        assert_eq!(refuses(format, 16_384, &[16_377, 16_377, 8_000, 8_370]), None);
+        assert_eq!(refuses(format, 16_385, &[]), too_large);
+        assert_eq!(refuses(format, 1, &[16_378]), too_large, "one header");
+        assert_eq!(refuses(format, 16_384, &[16_377, 16_377, 8_000, 8_371]), too_large, "all of them");
+        assert_eq!(format.trouble(Trouble::HeadTooLarge).0, 400);
+    }
+    assert_eq!(refuses(HttpFormat::FunctionUrl, 16_385, &[16_378, 60_000]), None);
+    let answer = |size: usize| format!(r#"{{"statusCode":200,"headers":{{"x-a":"{}"}}}}"#, "v".repeat(size));
+    assert!(HttpFormat::Alb.answer(answer(32_761).as_bytes()).is_ok());
+    assert_eq!(HttpFormat::Alb.answer(answer(32_762).as_bytes()), Err(BadResult::TooLarge));
+}
+
+#[test]
+fn lm_26_apis_do_not_wait_for_ever() {
+    let seconds = FORMATS.map(|format| format.timeout().map(|limit| limit.as_secs()));
+    let mut waits: Vec<(HttpFormat, u64)> =
+        FORMATS.into_iter().zip(seconds).filter_map(|(format, seconds)| Some((format, seconds?))).collect();
+    waits.sort_by_key(|(_, seconds)| *seconds);
+    assert_eq!(waits, [(HttpFormat::ApiGatewayV1, 29), (HttpFormat::ApiGatewayV2, 30)]);
+    assert_eq!(
+        HttpFormat::ApiGatewayV1.trouble(Trouble::Expired).2,
+        r#"{"message":"Endpoint request timed out"}"#
+    );
 }
 
 #[test]

@@ -195,6 +195,10 @@ pub(super) fn trouble(trouble: Trouble) -> (StatusCode, &'static str, &'static s
             (StatusCode::SERVICE_UNAVAILABLE, JSON, r#"{"message":"Service Unavailable"}"#)
         }
         Trouble::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, JSON, r#"{"message":"Request Too Long"}"#),
+        Trouble::HeadTooLarge => {
+            let body = r#"{"message":"Request Header Fields Too Large"}"#;
+            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, JSON, body)
+        }
         Trouble::Unreadable => (StatusCode::BAD_REQUEST, JSON, r#"{"message":"Bad Request"}"#),
     }
 }

@@ -232,6 +232,10 @@ pub(super) fn trouble(trouble: Trouble, flavour: Flavour) -> (StatusCode, &'stat
         (Trouble::TooLarge, _) => {
             (StatusCode::PAYLOAD_TOO_LARGE, JSON, r#"{"message":"Request Entity Too Large"}"#)
         }
+        (Trouble::HeadTooLarge, _) => {
+            let body = r#"{"message":"Request Header Fields Too Large"}"#;
+            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, JSON, body)
+        }
         (Trouble::Unreadable, _) => (StatusCode::BAD_REQUEST, JSON, r#"{"message":"Bad Request"}"#),
     }
 }
