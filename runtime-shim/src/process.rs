@@ -3,6 +3,7 @@
 pub(crate) mod bootstrap;
 pub(crate) mod children;
 pub(crate) mod extensions;
+mod limits;
 pub(crate) mod memory;
 pub(crate) mod procfs;
 pub(crate) mod variables;
@@ -127,7 +128,11 @@ impl Launcher {
             .stderr(Stdio::piped())
             // A group of its own: the whole tree is ended at once, and signals to the shim stay with the shim.
             .process_group(0);
-        self.children.spawn(&mut command)
+        let (process, child) = self.children.spawn(&mut command)?;
+        if !self.launch.compat.is_custom_runtime() {
+            limits::of_function(child.pid());
+        }
+        Ok((process, child))
     }
 }
 

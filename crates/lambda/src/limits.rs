@@ -44,6 +44,9 @@ pub const MAX_STREAM_BYTES: usize = 209_715_200;
 /// LM-06: the longest `X-Amz-Client-Context`, in base64.
 pub const MAX_CLIENT_CONTEXT_BYTES: usize = 3_583;
 
+/// LM-12: the most descriptors of a process.
+pub const MAX_DESCRIPTORS: u64 = 1_024;
+
 /// LM-16: what `X-Amz-Log-Type: Tail` gives, in bytes before repair.
 pub const LOG_TAIL_BYTES: usize = 4_096;
 

@@ -135,3 +135,23 @@ while True:
     let shim = setup.file("program.py", &text, 0o644).arg(python).arg(&script).arg("app.handler").start();
     assert_eq!(shim.invoke("").json(), serde_json::json!([["app.handler"], "app.handler"]));
 }
+
+#[test]
+fn en_24_lm_12_descriptors_are_limited_as_on_aws() {
+    let program = "
+import resource
+while True:
+    id, body, headers = next_event()
+    respond(id, json.dumps(resource.getrlimit(resource.RLIMIT_NOFILE)))
+";
+    let limited = |soft: u32, hard: u32| {
+        let own = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$@\"");
+        let shim = Setup::python(program).through(&["sh", "-c", &own, "sh"], true).start();
+        shim.invoke("1").json()
+    };
+    for (soft, hard, expected) in
+        [(1500, 1500, [1024, 1024]), (256, 1500, [256, 1024]), (256, 512, [256, 512])]
+    {
+        assert_eq!(limited(soft, hard), serde_json::json!(expected), "{soft} {hard}");
+    }
+}
