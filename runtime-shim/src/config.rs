@@ -458,6 +458,10 @@ mod tests {
             assert_eq!(format(&[(name, "CLOUDEVENTS")]), EventFormat::CloudEvents);
             assert_eq!(format(&[(name, "API_GATEWAY"), ("TM_EVENT_FORMAT", "plain")]), EventFormat::Plain);
         }
+        let place = |variables: &[(&str, &str)]| read_as(Compat::CustomRuntime, variables).front.format;
+        assert_eq!(place(&[("RESPONSE_FORMAT", "API_GATEWAY")]), EventFormat::Plain, "as its last versions");
+        assert_eq!(place(&[("RESPONSE_FORMAT", "CLOUDEVENTS")]), EventFormat::CloudEvents);
+        assert_eq!(place(&[("EVENT_TYPE", "API_GATEWAY")]), v1);
         let url = EventFormat::Http(HttpFormat::FunctionUrl);
         assert_eq!(format(&[("TM_EVENT_FORMAT", "function-url")]), url);
     }

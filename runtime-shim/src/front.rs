@@ -87,6 +87,7 @@ async fn handle(
             front.function(Asked { id, peer, parts, body, arrival, trace }).await
         }
         Route::Health => answer::healthy(id, &parts.headers),
+        Route::Nothing => answer::with(id, StatusCode::NOT_FOUND, headers::TEXT, "404 page not found\n"),
         // Apart, as the futures of the rarer ways would make everybody's larger, and those are moved.
         Route::InvokeApi => Box::pin(invoke_api::handle(&front, id, &parts, body)).await,
     })

@@ -51,7 +51,7 @@ variables! {
     FUNCTION_TTL = "FUNCTION_TTL", Shim, "`AWS_LAMBDA_FUNCTION_TIMEOUT`", "Function timeout: a Go duration (`10s`, `1m30s`) or whole seconds, at most 24 h";
     AWS_LAMBDA_FUNCTION_TIMEOUT = "AWS_LAMBDA_FUNCTION_TIMEOUT", Both, "`300`", "Function timeout in whole seconds, 1 to 900; used where `FUNCTION_TTL` is not set";
     TM_EVENT_FORMAT = "TM_EVENT_FORMAT", Shim, "`plain`", "What the function gets of an HTTP request, and what it gives back: `plain`, `apigateway-v1` (REST API), `apigateway-v2` (HTTP API), `function-url`, `alb`, `alb-multi-value`, `cloudevents`; docs/http.md";
-    RESPONSE_FORMAT = "RESPONSE_FORMAT", Both, "-", "aws-custom-runtime's name of it: `CLOUDEVENTS` is `cloudevents`, `API_GATEWAY` is `apigateway-v1`, anything else `plain`. Used where `TM_EVENT_FORMAT` is not set";
+    RESPONSE_FORMAT = "RESPONSE_FORMAT", Both, "-", "aws-custom-runtime's name of it: `CLOUDEVENTS` is `cloudevents`, `API_GATEWAY` is `apigateway-v1` (in its place `plain`, as its last versions had lost that mode), anything else `plain`. Used where `TM_EVENT_FORMAT` is not set";
     RESPONSE_WRAPPER = "RESPONSE_WRAPPER", Both, "-", "Older name of `RESPONSE_FORMAT`";
     EVENT_TYPE = "EVENT_TYPE", Both, "-", "Oldest name of `RESPONSE_FORMAT`";
     CE_FUNCTION_RESPONSE_MODE = "CE_FUNCTION_RESPONSE_MODE", Both, "`data`", "What a result is with `cloudevents`: the `data` of a reply, or with `event` the event itself";
@@ -62,6 +62,9 @@ variables! {
     CE_TYPE = "CE_TYPE", Both, "-", "Older name of `CE_OVERRIDES_TYPE`";
     CE_SOURCE = "CE_SOURCE", Both, "-", "Older name of `CE_OVERRIDES_SOURCE`";
     CE_SUBJECT = "CE_SUBJECT", Both, "-", "Older name of `CE_OVERRIDES_SUBJECT`";
+    TYPE = "TYPE", Both, "-", "In the place of aws-custom-runtime: oldest name of `CE_OVERRIDES_TYPE`";
+    SOURCE = "SOURCE", Both, "-", "In the place of aws-custom-runtime: oldest name of `CE_OVERRIDES_SOURCE`";
+    SUBJECT = "SUBJECT", Both, "-", "In the place of aws-custom-runtime: oldest name of `CE_OVERRIDES_SUBJECT`";
     K_SINK = "K_SINK", Both, "-", "With `plain` and `cloudevents`: results are posted to this `http://` URL, and the caller gets an empty answer";
     TM_API_STAGE = "TM_API_STAGE", Shim, "`$default`", "Stage of API Gateway events. Any other than `$default` becomes part of their paths, as on AWS";
     TM_API_TIMEOUT = "TM_API_TIMEOUT", Shim, "`29s` with `apigateway-v1`, `30s` with `apigateway-v2`", "How long these two wait for an answer, as AWS's do. Then the caller gets 504 (503 from an HTTP API), and the function goes on";
@@ -84,6 +87,11 @@ variables! {
     TM_LOG = "TM_LOG", Shim, "`warn`", "How much the shim says on stderr about itself: `off`, `error`, `warn`, `info`, `debug` or `trace`";
     METRICS_PROMETHEUS_PORT = "METRICS_PROMETHEUS_PORT", Shim, "-", "Port of `GET /metrics` in Prometheus's form, on the address of the function's listener. Not set: no metrics";
     TM_SYSTEM_LOG_LEVEL = "TM_SYSTEM_LOG_LEVEL", Shim, "`INFO`", "With `AWS_LAMBDA_LOG_FORMAT=JSON`: which of the shim's own lines are written, `DEBUG`, `INFO` or `WARN`";
+    NAME = "NAME", Both, "-", "Without effect: a label of aws-custom-runtime's metrics";
+    NAMESPACE = "NAMESPACE", Both, "-", "Without effect: a label of aws-custom-runtime's metrics";
+    RESOURCE_GROUP = "RESOURCE_GROUP", Both, "-", "Without effect: a label of aws-custom-runtime's metrics";
+    K_COMPONENT = "K_COMPONENT", Both, "-", "Without effect: the prefix of aws-custom-runtime's metrics";
+    K_LOGGING_CONFIG = "K_LOGGING_CONFIG", Both, "-", "Without effect: aws-custom-runtime's own log";
     K_SERVICE = "K_SERVICE", Both, "-", "Set by Knative; the function's name where `AWS_LAMBDA_FUNCTION_NAME` is not set";
     K_REVISION = "K_REVISION", Both, "-", "Set by Knative; the function's version where `AWS_LAMBDA_FUNCTION_VERSION` is not set";
     AWS_ACCOUNT_ID = "AWS_ACCOUNT_ID", Both, "`123456789012`", "Account in the function's ARN";
@@ -103,10 +111,11 @@ variables! {
     AWS_DEFAULT_REGION = "AWS_DEFAULT_REGION", Both, "`AWS_REGION`", "Region of SDKs inside the function";
     AWS_EXECUTION_ENV = "AWS_EXECUTION_ENV", Both, "-", "Passed through; never invented";
     AWS_XRAY_CONTEXT_MISSING = "AWS_XRAY_CONTEXT_MISSING", Both, "`LOG_ERROR`", "What X-Ray SDKs do without a trace";
+    AWS_XRAY_DAEMON_ADDRESS = "AWS_XRAY_DAEMON_ADDRESS", Both, "-", "Passed through, but not to external extensions";
     LANG = "LANG", Both, "`en_US.UTF-8`", "Locale of the function";
     TZ = "TZ", Both, "`:UTC`", "Time zone of the function";
     PATH = "PATH", Both, "`/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin`", "The deployment's value, with `/opt/bin` added at its end where it is missing";
-    LD_LIBRARY_PATH = "LD_LIBRARY_PATH", Both, "`/var/lang/lib:/lib64:/usr/lib64:RUNTIME:RUNTIME/lib:TASK:TASK/lib:/opt/lib`", "The deployment's value as it is, else Lambda's, with `LAMBDA_RUNTIME_DIR` and `LAMBDA_TASK_ROOT` in it";
+    LD_LIBRARY_PATH = "LD_LIBRARY_PATH", Both, "`/var/lang/lib:/lib64:/usr/lib64:RUNTIME:RUNTIME/lib:TASK:TASK/lib:/opt/lib`", "The deployment's value as it is, else Lambda's, with `LAMBDA_RUNTIME_DIR` and `LAMBDA_TASK_ROOT` in it. In the place of aws-custom-runtime: Lambda's without `/var/lang/lib`, then the deployment's";
     AWS_LAMBDA_RUNTIME_API = "AWS_LAMBDA_RUNTIME_API", Function, "-", "`host:port` of the Runtime API";
     AWS_LAMBDA_INITIALIZATION_TYPE = "AWS_LAMBDA_INITIALIZATION_TYPE", Function, "`on-demand`", "`lambda-managed-instances` where `TM_MAX_CONCURRENCY` is above 1";
     BOOTSTRAP_INDEX = "BOOTSTRAP_INDEX", Function, "-", "Number of the worker, from 0";
@@ -122,7 +131,7 @@ pub fn reaches_extensions(name: &str) -> bool {
         AWS_LAMBDA_LOG_GROUP_NAME,
         AWS_LAMBDA_LOG_STREAM_NAME,
         AWS_XRAY_CONTEXT_MISSING,
-        "AWS_XRAY_DAEMON_ADDRESS",
+        AWS_XRAY_DAEMON_ADDRESS,
         LAMBDA_RUNTIME_DIR,
         LAMBDA_TASK_ROOT,
     ];

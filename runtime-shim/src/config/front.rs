@@ -62,6 +62,8 @@ pub(crate) struct Front {
     pub(crate) cors: Option<Cors>,
     /// Whom the Invoke API answers for.
     pub(crate) invoke_api: InvokeApi,
+    /// Whether there is nothing else: so it is in the emulator's place, unless a format is asked for.
+    pub(crate) invokes_alone: bool,
 }
 
 /// Reads them; `given` is the command line's address.
@@ -77,7 +79,7 @@ pub(super) fn front(
         .unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     let old_port = reader.read(env::EXTERNAL_API_PORT, reader::port);
     let port = reader.read(env::PORT, reader::port).or(old_port).unwrap_or(8080);
-    let format = format(reader);
+    let format = format(reader, compat);
     let megabytes = reader.read(env::REQUEST_SIZE_LIMIT, |text| reader::number(text, 1..=100_000));
     Front {
         address: given.unwrap_or(SocketAddr::new(address, port)),
@@ -94,17 +96,23 @@ pub(super) fn front(
             .unwrap_or(1),
         streams: reader.read(env::TM_INVOKE_MODE, invoke_mode).unwrap_or_default(),
         invoke_api: reader.read(env::TM_INVOKE_API, invoke_api).unwrap_or_default(),
+        invokes_alone: compat.is_emulator() && reader.raw(env::TM_EVENT_FORMAT).is_none(),
     }
 }
 
 /// Our variable, or the first of aws-custom-runtime's, whose other values all meant plain.
-fn format(reader: &mut Reader<'_>) -> EventFormat {
+fn format(reader: &mut Reader<'_>, compat: Compat) -> EventFormat {
     let old = |text: &str| match text {
         "API_GATEWAY" => Ok(EventFormat::Http(HttpFormat::ApiGatewayV1)),
         "CLOUDEVENTS" => Ok(EventFormat::CloudEvents),
         _ => Ok(EventFormat::Plain),
     };
-    let old = reader.first(&[env::RESPONSE_FORMAT, env::RESPONSE_WRAPPER, env::EVENT_TYPE], old);
+    // The versions that know the newest name had lost the mode for API Gateway.
+    let lost = |format: &EventFormat| compat.is_custom_runtime() && matches!(format, EventFormat::Http(_));
+    let newest = reader
+        .read(env::RESPONSE_FORMAT, old)
+        .map(|format| if lost(&format) { EventFormat::Plain } else { format });
+    let old = newest.or(reader.first(&[env::RESPONSE_WRAPPER, env::EVENT_TYPE], old));
     reader.read(env::TM_EVENT_FORMAT, event_format).or(old).unwrap_or_default()
 }
 
@@ -132,16 +140,16 @@ fn replies(reader: &mut Reader<'_>, compat: Compat) -> Replies {
     let mode = |text: &str| Ok(if text == "event" { ReplyMode::Event } else { ReplyMode::Data });
     let emptied = reader.is_emptied(env::CE_OVERRIDES_TYPE);
     let event_type =
-        reader.first(&[env::CE_OVERRIDES_TYPE, env::CE_TYPE, "TYPE"][..oldest], text).filter(|_| !emptied);
+        reader.first(&[env::CE_OVERRIDES_TYPE, env::CE_TYPE, env::TYPE][..oldest], text).filter(|_| !emptied);
     let default_type = if emptied { "" } else { "ce.klr.triggermesh.io" };
-    let source = reader.first(&[env::CE_OVERRIDES_SOURCE, env::CE_SOURCE, "SOURCE"][..oldest], text);
+    let source = reader.first(&[env::CE_OVERRIDES_SOURCE, env::CE_SOURCE, env::SOURCE][..oldest], text);
     Replies {
         mode: reader
             .first(&[env::CE_FUNCTION_RESPONSE_MODE, env::FUNCTION_RESPONSE_MODE], mode)
             .unwrap_or_default(),
         event_type: event_type.unwrap_or_else(|| default_type.to_owned()),
         source: source.unwrap_or_else(|| "knative-lambda-runtime".to_owned()),
-        subject: reader.first(&[env::CE_OVERRIDES_SUBJECT, env::CE_SUBJECT, "SUBJECT"][..oldest], text),
+        subject: reader.first(&[env::CE_OVERRIDES_SUBJECT, env::CE_SUBJECT, env::SUBJECT][..oldest], text),
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) enum Route {
     Health,
     /// The Lambda Invoke API (HT-58).
     InvokeApi,
+    /// Nothing that there is.
+    Nothing,
 }
 
 // === impl Route ===
@@ -27,6 +29,8 @@ impl Route {
             Self::Health
         } else if config.invoke_api != InvokeApi::Off && Operation::owns(path) {
             Self::InvokeApi
+        } else if config.invokes_alone {
+            Self::Nothing
         } else {
             Self::Function
         }

@@ -67,12 +67,18 @@ fn loops(variables: &mut Variables, concurrency: usize) {
 fn places(variables: &mut Variables, launch: &Launch) {
     let Launch { task_root, runtime_dir, handler, .. } = launch;
     let (task, runtime) = (task_root.display(), runtime_dir.display());
-    let libraries =
-        format!("/var/lang/lib:/lib64:/usr/lib64:{runtime}:{runtime}/lib:{task}:{task}/lib:/opt/lib");
+    let libraries = format!("/lib64:/usr/lib64:{runtime}:{runtime}/lib:{task}:{task}/lib:/opt/lib");
     set(variables, env::LAMBDA_TASK_ROOT, task_root);
     set(variables, env::LAMBDA_RUNTIME_DIR, runtime_dir);
     set(variables, env::HANDLER, handler);
-    default(variables, env::LD_LIBRARY_PATH, libraries);
+    if launch.compat.is_custom_runtime() {
+        let given = variables.get(OsStr::new(env::LD_LIBRARY_PATH)).cloned().unwrap_or_default();
+        let mut all = OsString::from(libraries + ":");
+        all.push(given);
+        set(variables, env::LD_LIBRARY_PATH, all);
+    } else {
+        default(variables, env::LD_LIBRARY_PATH, format!("/var/lang/lib:{libraries}"));
+    }
     let path = variables.get(OsStr::new(env::PATH)).filter(|path| !path.is_empty());
     let path = path.map_or_else(|| DEFAULT_PATH.into(), |path| with_opt_bin(path));
     set(variables, env::PATH, path);
@@ -176,6 +182,19 @@ mod tests {
             ("SECRET", "a=b=$c"),
         ] {
             assert_eq!(variables.get(name).map(String::as_str), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn en_10_libraries_in_the_place_of_aws_custom_runtime() {
+        let start = || Start { compat: Compat::CustomRuntime, ..Start::default() };
+        for given in ["", "/x/lib:/y"] {
+            let deployment = [("LD_LIBRARY_PATH", given), ("LAMBDA_TASK_ROOT", "/opt")];
+            let config = Config::read(deployment.map(|(k, v)| (k.into(), v.into())), start()).unwrap();
+            let variables: Variables = of(&config.launch, &config.function).into_iter().collect();
+            let expected =
+                format!("/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/opt:/opt/lib:/opt/lib:{given}");
+            assert_eq!(variables[OsStr::new("LD_LIBRARY_PATH")], OsStr::new(&expected));
         }
     }
 

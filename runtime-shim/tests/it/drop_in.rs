@@ -81,6 +81,8 @@ fn en_20_the_emulators_image() {
         });
         assert_eq!(answer["env"], env);
     }
+    let other = shim.invoke("{}");
+    assert_eq!((other.status, other.text()), (404, "404 page not found\n"));
     let failed = invoke(shim.port(), r#"{"do": "raise"}"#);
     let error = failed.json();
     assert_eq!((failed.status, &error["errorMessage"]), (200, &json!("raised")));
