@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::EXPECT;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use jiff::Timestamp;
@@ -152,16 +152,24 @@ impl Front {
             Err(Unread::Broken) => return codec.refuse(id, Refusal::Incomplete),
             Err(Unread::TooSlow) => return codec.refuse(id, Refusal::TooSlow),
         };
+        let traces = codec.sink(&self.config.front).map(|_| Box::new(sink::traces(&parts.headers)));
         let request = Arrived { id, parts, body, time: arrival.time, peer, trace };
         match codec.work(request, self.arn.clone()) {
-            Work::One(event, context) => self.one(id, arrival, event, context).await,
-            Work::Several(events) => Box::pin(self.several(id, events)).await,
+            Work::One(event, context) => self.one(id, arrival, event, context, traces).await,
+            Work::Several(events) => Box::pin(self.several(id, events, traces)).await,
             Work::Refused(response) => response,
         }
     }
 
     /// One invoke and its answer.
-    async fn one(&self, id: RequestId, arrival: Arrival, event: Event, context: Context) -> Response<Body> {
+    async fn one(
+        &self,
+        id: RequestId,
+        arrival: Arrival,
+        event: Event,
+        context: Context,
+        traces: Option<Box<HeaderMap>>,
+    ) -> Response<Body> {
         let codec = &self.codec;
         let wishes = Wishes { stream: codec.streams(&self.config.front), log: false };
         let call = self.call(Call { id, arrival, event, context, wishes });
@@ -182,17 +190,22 @@ impl Front {
             None => codec.refuse(id, Refusal::NoAnswer),
         };
         if let Some(sink) = codec.sink(&self.config.front).filter(|_| response.status() == StatusCode::OK) {
-            return Box::pin(sink::deliver(sink, id, response)).await;
+            return Box::pin(sink::deliver(sink, id, response, traces.unwrap_or_default())).await;
         }
         response
     }
 
     /// The events of a batch, each an invoke with an id and a time of its own. Accepted when all went well, else the first
     /// failure (CE-05).
-    async fn several(&self, id: RequestId, events: Vec<(Event, Context)>) -> Response<Body> {
+    async fn several(
+        &self,
+        id: RequestId,
+        events: Vec<(Event, Context)>,
+        traces: Option<Box<HeaderMap>>,
+    ) -> Response<Body> {
         let mut failure = None;
         for (event, context) in events {
-            let response = self.one(RequestId::mint(), self.arrival(), event, context).await;
+            let response = self.one(RequestId::mint(), self.arrival(), event, context, traces.clone()).await;
             if !response.status().is_success() {
                 failure.get_or_insert(response);
             }

@@ -39,6 +39,8 @@ names! {
     AMZN_TRACE_ID = "x-amzn-trace-id";
     /// The trace header of the W3C.
     TRACEPARENT = "traceparent";
+    /// What goes with it.
+    TRACESTATE = "tracestate";
     /// The name of an API error.
     AMZN_ERROR_TYPE = "x-amzn-errortype";
     /// `Unhandled` when the function failed.

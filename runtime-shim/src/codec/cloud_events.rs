@@ -17,11 +17,12 @@ use crate::invocation::{Context, Event, More, Outcome, ResultBody};
 pub(super) fn work(request: Arrived, arn: HeaderValue) -> Work {
     match cloud_event::receive(&request.parts.headers, &request.body) {
         Ok(Received::One(event)) => {
-            let (event, context) = invoke(event, &arn);
-            Work::One(event, Context { trace: request.told_trace(), ..context })
+            let (event, context) = invoke(event, &arn, request.told_trace());
+            Work::One(event, context)
         }
         Ok(Received::Batch(events)) => {
-            Work::Several(events.into_iter().map(|event| invoke(event, &arn)).collect())
+            let trace = request.told_trace();
+            Work::Several(events.into_iter().map(|event| invoke(event, &arn, trace.clone())).collect())
         }
         Ok(Received::Other { json }) => {
             let (event, context) = plain::event(request, arn);
@@ -32,10 +33,10 @@ pub(super) fn work(request: Arrived, arn: HeaderValue) -> Work {
     }
 }
 
-fn invoke(event: CloudEvent, arn: &HeaderValue) -> (Event, Context) {
+fn invoke(event: CloudEvent, arn: &HeaderValue, trace: Option<HeaderValue>) -> (Event, Context) {
     let more = Some(contexts(&event));
     let json = HeaderValue::from_static(headers::JSON);
-    let context = Context { more, ..Context::of(arn.clone()) };
+    let context = Context { trace, more, ..Context::of(arn.clone()) };
     (Event { body: event.data, content_type: json }, context)
 }
 

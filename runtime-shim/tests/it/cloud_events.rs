@@ -196,6 +196,24 @@ fn ce_24_results_go_to_the_sink() {
 }
 
 #[test]
+fn ce_05_ce_24_traces_reach_the_function_and_the_sink() {
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const XRAY: &str = "Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=00f067aa0ba902b7;Sampled=1";
+    let traced = format!("traceparent: {PARENT}\r\ntracestate: vendor=7\r\n");
+    for kind in ["cloudevents", "cloudevents-batch"] {
+        let (url, request) = sink(202);
+        let shim = Setup::actor().env("TM_EVENT_FORMAT", "cloudevents").env("K_SINK", &url).start();
+        let headers = format!("{traced}Content-Type: application/{kind}+json\r\n");
+        let event = r#"{"specversion":"1.0","id":"7","source":"s","type":"t","data":{"do":"headers"}}"#;
+        let event = if kind == "cloudevents" { event.to_owned() } else { format!("[{event}]") };
+        assert!([200, 202].contains(&send(&shim, &headers, &event).status), "{kind}");
+        let request = request.join().unwrap();
+        assert!(request.contains(&traced), "{kind}: {request}");
+        assert!(request.contains(XRAY), "the function was told: {request}");
+    }
+}
+
+#[test]
 fn ce_24_plain_results_go_to_the_sink_too() {
     let (url, request) = sink(200);
     let shim = Setup::actor().env("K_SINK", &url).start();
