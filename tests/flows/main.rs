@@ -8,6 +8,7 @@ mod interrupt;
 mod isolation;
 mod lifecycle;
 mod registry;
+mod scheduled;
 mod setup;
 mod support;
 

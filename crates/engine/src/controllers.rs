@@ -5,6 +5,7 @@
 
 mod configuration;
 mod context;
+mod pingsource;
 mod revision;
 mod route;
 mod service;
@@ -29,8 +30,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use context::{Context, Domain, RevisionRef};
 use k8s_openapi::api::core::v1::Pod;
+pub(crate) use pingsource::{Pings, Post};
 use tm_resources::{
     serving::{Configuration, Revision, Route, Service},
+    sources::PingSource,
     tekton::TaskRun,
 };
 
@@ -85,6 +88,19 @@ pub async fn run(context: Arc<Context>, scale: mpsc::Receiver<RevisionRef>, stop
         .watches(Api::<Configuration>::all(client.clone()), config(), route::of_configuration)
         .watches(Api::<Revision>::all(client.clone()), config(), route::of_revision);
     tasks.spawn(drive("route", routes, route::reconcile, nothing, Arc::clone(&context), stop.clone()));
+
+    let pings = Controller::new(Api::<PingSource>::all(client.clone()), config());
+    let (of_service, of_route) = (pings.store(), pings.store());
+    let pings = pings
+        .watches(Api::<Service>::all(client.clone()), config(), move |sink| {
+            pingsource::of(&of_service, &sink)
+        })
+        .watches(Api::<Route>::all(client.clone()), config(), move |sink| pingsource::of(&of_route, &sink));
+    let gone = {
+        let context = Arc::clone(&context);
+        move |namespace: String, name: String| context.pings.stop(&(namespace, name))
+    };
+    tasks.spawn(drive("pingsource", pings, pingsource::reconcile, gone, Arc::clone(&context), stop.clone()));
 
     let runs = Controller::new(Api::<TaskRun>::all(client.clone()), config())
         .owns(Api::<Pod>::all(client), config().labels(tm_resources::labels::tekton::TASK_RUN));

@@ -35,7 +35,7 @@ pub use settings::{IsolationKind, RunnerKind, Settings, VERSION};
 use crate::{
     api::{self, Api, OpenError, User},
     autoscaler::Autoscaler,
-    controllers::{self, Context, Domain},
+    controllers::{self, Context, Domain, Pings, Post},
     events,
     ingress::{Ingress, Table, follow},
     paths::{Paths, PathsError},
@@ -290,6 +290,7 @@ impl Engine {
             client: client.clone(),
             images,
             autoscaler: Arc::clone(&autoscaler),
+            pings: Pings::new(Post::new(running.functions, domain.clone()), recorder.clone()),
             events: recorder,
             domain,
             began: jiff::Timestamp::now(),

@@ -49,6 +49,8 @@ pub enum Teller {
     Serving(&'static str),
     /// Tekton's controller.
     TaskRun,
+    /// A part of Eventing, by its name.
+    Eventing(&'static str),
 }
 
 /// Takes notes. Cheap to clone.
@@ -262,6 +264,7 @@ impl Teller {
             Self::Kubelet => "kubelet".into(),
             Self::Serving(kind) => format!("{kind}-controller"),
             Self::TaskRun => "TaskRun".into(),
+            Self::Eventing(name) => name.into(),
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod paths;
 pub mod registry;
 pub mod runner;
 pub mod sandbox;
+mod schedule;
 pub mod store;
 
 pub use engine::main;

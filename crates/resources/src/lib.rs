@@ -7,6 +7,7 @@ pub mod condition;
 pub mod labels;
 pub mod names;
 pub mod serving;
+pub mod sources;
 pub mod target;
 pub mod tekton;
 

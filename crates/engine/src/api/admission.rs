@@ -13,6 +13,7 @@ use crate::store::Store;
 mod core;
 mod problem;
 mod serving;
+mod sources;
 mod tekton;
 
 use problem::Problems;
@@ -37,6 +38,7 @@ pub(crate) fn fill_in(review: &Review<'_>, new: &mut Value) {
     match review.resource.group {
         "serving.knative.dev" => serving::fill_in(review, new),
         "tekton.dev" => tekton::fill_in(review, new),
+        "sources.knative.dev" => sources::fill_in(new),
         "" => core::fill_in(review, new),
         _ => {}
     }
@@ -47,6 +49,7 @@ pub(crate) fn judge(review: &Review<'_>, new: &Value) -> Result<()> {
     let (webhook, problems) = match review.resource.group {
         "serving.knative.dev" => ("validation.webhook.serving.knative.dev", serving::judge(review, new)),
         "tekton.dev" => ("validation.webhook.pipeline.tekton.dev", tekton::judge(review, new)),
+        "sources.knative.dev" => ("validation.webhook.eventing.knative.dev", sources::judge(review, new)),
         "" => return core::judge(review, new),
         _ => return Ok(()),
     };

@@ -11,11 +11,13 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tm_resources::Condition;
 
-use super::ReconcileError;
+use super::{Pings, ReconcileError};
 use crate::{autoscaler::Autoscaler, events::Recorder, runner::image::ImageStore};
 
 /// Field manager of the controllers' writes.
 const MANAGER: &str = "tm-engine";
+/// Domain of addresses inside a cluster.
+const LOCAL: &str = "svc.cluster.local";
 
 /// What a controller needs besides the object it looks at.
 pub struct Context {
@@ -29,6 +31,8 @@ pub struct Context {
     pub events: Recorder,
     /// What addresses of functions look like.
     pub domain: Domain,
+    /// The PingSources that run.
+    pub(crate) pings: Pings,
     /// When this engine began: deadlines do not run while there is none.
     pub began: Timestamp,
 }
@@ -59,6 +63,17 @@ impl Domain {
         let host = tag.map_or_else(|| name.to_owned(), |tag| format!("{tag}-{name}"));
         let port = if self.port == 80 { String::new() } else { format!(":{}", self.port) };
         format!("http://{host}.{namespace}.{}{port}", self.name)
+    }
+
+    /// Address of a Route inside a cluster.
+    pub fn local_url(&self, name: &str, namespace: &str) -> String {
+        format!("http://{name}.{namespace}.{LOCAL}")
+    }
+
+    /// Whether a host name is a function's, here or inside a cluster.
+    pub fn has(&self, host: &str) -> bool {
+        let under = |domain: &str| host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+        [&self.name, LOCAL, "svc"].into_iter().any(under)
     }
 }
 
@@ -164,6 +179,16 @@ mod tests {
         assert_eq!(domain.url(Some("v1"), "hello", "ns"), "http://v1-hello.ns.localhost:3000");
         let domain = Domain { port: 80, ..domain };
         assert_eq!(domain.url(None, "hello", "default"), "http://hello.default.localhost");
+        for (host, ours) in [
+            ("a.ns.localhost", true),
+            ("a.ns.svc.cluster.local", true),
+            ("a.ns.svc", true),
+            ("localhost", false),
+            ("a.nslocalhost", false),
+            ("a.ns.example.com", false),
+        ] {
+            assert_eq!(domain.has(host), ours, "{host}");
+        }
     }
 
     #[test]

@@ -239,3 +239,52 @@ fn what_task_runs_may_not_have() {
         assert_eq!(refused(TASK_RUN, &base, &change), message, "{change}");
     }
 }
+
+#[test]
+fn what_ping_sources_may_not_have() {
+    let kind = ("sources.knative.dev/v1", "PingSource");
+    let base = json!({"metadata": {"name": "p"}, "spec": {"sink": {"uri": "http://a"}}});
+    let mut new = base.clone();
+    admit(kind, None, &mut new).unwrap();
+    assert_eq!(new["spec"]["schedule"], "* * * * *");
+    let reference = |reference: Value| json!({"spec": {"sink": {"uri": null, "ref": reference}}});
+    let cases = [
+        (
+            json!({"spec": {"schedule": "* *"}}),
+            "invalid value: expected 5 to 6 fields, found 2: [* *]: spec.schedule",
+        ),
+        (
+            json!({"spec": {"schedule": "@every 5m"}}),
+            "invalid value: unsupported descriptor @every: spec.schedule",
+        ),
+        (
+            json!({"spec": {"timezone": "Mars"}}),
+            "invalid value: provided bad location Mars: unknown time zone Mars: spec.timezone",
+        ),
+        (json!({"spec": {"sink": null}}), "expected at least one, got none: spec.sink.ref, spec.sink.uri"),
+        (reference(json!({"kind": "Service", "name": "a"})), "missing field(s): spec.sink.ref.apiVersion"),
+        (
+            json!({"spec": {"sink": {"uri": "/path"}}}),
+            "invalid value: Relative URI is not allowed when Ref and [apiVersion, kind, name] is absent: spec.sink.uri",
+        ),
+        (
+            json!({"spec": {"data": "a", "dataBase64": "YQ=="}}),
+            "expected exactly one, got both: spec.data, spec.dataBase64",
+        ),
+        (
+            json!({"spec": {"contentType": "application/json", "data": "[1]"}}),
+            "invalid value: json: cannot unmarshal array into Go value of type map[string]interface {}: spec.data",
+        ),
+        (
+            json!({"spec": {"dataBase64": "Y!=="}}),
+            "invalid value: illegal base64 data at input byte 1: spec.dataBase64",
+        ),
+        (
+            json!({"spec": {"ceOverrides": {"extensions": {"Big": "1"}}}}),
+            "invalid key name \"Big\": spec.ceOverrides.extensions\nkeys are expected to be alphanumeric",
+        ),
+    ];
+    for (change, message) in cases {
+        assert_eq!(refused(kind, &base, &change), message, "{change}");
+    }
+}
