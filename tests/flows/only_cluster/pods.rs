@@ -90,6 +90,41 @@ async fn a_pod_that_no_node_can_take() -> Result<()> {
     Ok(())
 }
 
+/// The same for the function's pod, of which Knative says nothing until its own deadline is over.
+#[tokio::test]
+async fn a_function_whose_image_cannot_be_pulled() -> Result<()> {
+    let machine = target().await;
+    let builder = super::setting(&machine, "BUILDER_IMAGE").await?;
+    let host = builder.split('/').next().unwrap_or_default().to_owned();
+    let missing = format!("{host}/nobody/nothing@sha256:{}", "0".repeat(64));
+    let ran =
+        machine.tm(["deploy", "service", "gone", "-f", &missing, "--wait", "--wait-timeout", "20s"]).await;
+    failed_with(
+        &ran,
+        &["not ready within 20s", "pod gone-00001-", "ImagePull", &missing, "hint:", "--registry-secret"],
+    )?;
+    let deadline = "serving.knative.dev/progress-deadline=20s";
+    let ran = machine.tm(["deploy", "service", "late", "-f", &missing, "--wait", "-a", deadline]).await;
+    failed_with(&ran, &["did not become ready", "ImagePull"])
+}
+
+#[tokio::test]
+async fn a_quota_that_leaves_nothing_for_the_function() -> Result<()> {
+    let machine = target().await;
+    let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
+    let image = machine.tm_ok(["deploy", "service", "hello", "-f", &folder, "--build-only"]).await?;
+    apply(
+        &machine,
+        "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: none}\nspec: {hard: {pods: \"0\"}}\n",
+    )
+    .await?;
+    counted(&machine).await?;
+    let ran = machine
+        .tm(["deploy", "service", "hello", "-f", image.trim(), "--wait", "--wait-timeout", "60s"])
+        .await;
+    failed_with(&ran, &["exceeded quota: none", "pods=1"])
+}
+
 /// A node that is out of disk evicts; so does a pod's own limit, which a test can set.
 #[tokio::test]
 async fn a_pod_that_is_evicted_for_its_disk() -> Result<()> {

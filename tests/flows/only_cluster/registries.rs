@@ -54,6 +54,24 @@ async fn a_private_registry_for_everything() -> Result<()> {
     Ok(())
 }
 
+/// Pushed with a password, which nobody gives to the function's own pod.
+#[tokio::test]
+async fn a_pull_secret_that_is_missing() -> Result<()> {
+    let Some(registry) = private() else { return Ok(()) };
+    let machine = target().await;
+    set_auth(&machine, "reg", &registry).await?;
+    let folder = shell_function(&machine, "first", "echo private").display().to_string();
+    let build = ["deploy", "service", "first", "-f", &folder, "--registry-secret", "reg", "--build-only"];
+    let image = machine.tm_ok(build).await?;
+    // What `set registry-auth` gave to everybody in the namespace.
+    machine
+        .kubectl(["patch", "serviceaccount", "default", "--type=merge", "-p", r#"{"imagePullSecrets":null}"#])
+        .await?;
+    let deploy = ["deploy", "service", "first", "-f", image.trim(), "--wait", "--wait-timeout", "20s"];
+    let ran = machine.tm(deploy).await;
+    super::failed_with(&ran, &["pod first-00001-", "ImagePull", &registry.0, "hint:", "--registry-secret"])
+}
+
 #[tokio::test]
 async fn a_wrong_password_is_said_before_the_upload() -> Result<()> {
     let Some((host, user, _)) = private() else { return Ok(()) };

@@ -1,31 +1,26 @@
 //! Waiting for a Service: until this generation is ready, or a failure has lasted, or the time is up.
 
+mod pods;
+
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    Api, ResourceExt,
-    api::{ListParams, LogParams},
+    Api,
     runtime::{WatchStreamExt, watcher::watch_object},
 };
 use tm_resources::{
     condition::{Verdict, find, verdict},
-    labels,
     serving::{Revision, Service},
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::super::{Session, logs::function_container};
+use super::super::Session;
 use crate::{error::HintExt, settings::ServiceSettings, target::Target, wait::human};
 
 /// How long a failure must last: a first False may be of the old Revision, or go away by itself (kn waits 2 s).
 const ERROR_WINDOW: Duration = Duration::from_secs(5);
-/// Reason of a container that waits for nothing in particular.
-const BEING_CREATED: &str = "ContainerCreating";
-/// Lines of a failing instance's log that are shown.
-const LOG_LINES: i64 = 20;
 
 /// What was seen last.
 struct Seen {
@@ -52,7 +47,7 @@ pub(super) async fn wait(
             Err(_) if seen.failing_since.is_some() => {
                 return Err(explain(settings, &seen.state, target, session).await);
             }
-            Err(_) => return timed_out(settings, &seen.state),
+            Err(_) => return Err(timed_out(settings, &seen.state, target).await),
             Ok(None) => bail!("the watch of the service `{name}` ended"),
             Ok(Some(Err(error))) => seen.state = format!("the API server does not answer: {error}"),
             Ok(Some(Ok(None))) => bail!("the service `{name}` was deleted while it was waited for"),
@@ -88,11 +83,29 @@ impl Seen {
     }
 }
 
-fn timed_out(settings: &ServiceSettings, state: &str) -> Result<Service> {
+async fn timed_out(settings: &ServiceSettings, state: &str, target: &Target) -> anyhow::Error {
     let limit = human(settings.wait_timeout);
     let text = format!("the service `{}` was not ready within {limit}", settings.name);
-    Err(anyhow!(state.to_owned()).context(text))
-        .hint("`tm logs` and `tm describe service` say more; --wait-timeout waits longer")
+    let pods = match newest(settings, target).await {
+        Some(revision) => pods::of(&revision, target).await,
+        None => Vec::new(),
+    };
+    let held_up = pods::held_up(&pods);
+    let hint = match &held_up {
+        Some(why) if why.contains("ImagePull") => {
+            "nodes must be able to pull the image: `tm set registry-auth` and --registry-secret give them the password of its registry"
+        }
+        _ => "`tm logs` and `tm describe service` say more; --wait-timeout waits longer",
+    };
+    let reasons = [Some(state.to_owned()), held_up].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    let error: Result<()> = Err(anyhow!(reasons).context(text));
+    error.hint(hint).expect_err("it is an error")
+}
+
+/// The Revision that is to become ready.
+async fn newest(settings: &ServiceSettings, target: &Target) -> Option<String> {
+    let services: Api<Service> = Api::namespaced(target.client.clone(), &target.namespace);
+    services.get(&settings.name).await.ok()?.status?.latest_created_revision_name
 }
 
 /// Why the service is not ready: its condition, the newest Revision's, what its instances wait for, the end of their log.
@@ -103,10 +116,8 @@ async fn explain(
     session: &Session,
 ) -> anyhow::Error {
     let mut reasons = vec![state.to_owned()];
-    let services: Api<Service> = Api::namespaced(target.client.clone(), &target.namespace);
     let revisions: Api<Revision> = Api::namespaced(target.client.clone(), &target.namespace);
-    let newest = services.get(&settings.name).await.ok().and_then(|s| s.status?.latest_created_revision_name);
-    if let Some(name) = newest {
+    if let Some(name) = newest(settings, target).await {
         if let Ok(revision) = revisions.get(&name).await {
             let conditions = revision.status.unwrap_or_default().conditions;
             let ready = find(&conditions, "Ready").map(|condition| condition.text());
@@ -116,108 +127,14 @@ async fn explain(
                     .map(|text| format!("revision {name}: {text}")),
             );
         }
-        let pods = instances(&name, target).await;
-        let found = pods.iter().flat_map(pod_reasons);
-        for reason in found {
-            if !reasons.contains(&reason) {
-                reasons.push(reason);
-            }
-        }
+        let pods = pods::of(&name, target).await;
+        reasons.extend(pods::held_up(&pods));
         if let Some(pod) = pods.first() {
-            show_log(pod, target, session).await;
+            pods::show_log(pod, target, session).await;
         }
     }
     let text = format!("the service `{}` did not become ready", settings.name);
     let error: Result<()> = Err(anyhow!(reasons.join("; ")).context(text));
     let hint = format!("`tm describe service {}` shows all conditions", settings.name);
     error.hint(hint).expect_err("it is an error")
-}
-
-/// The pods of a Revision; none where they cannot be listed.
-async fn instances(revision: &str, target: &Target) -> Vec<Pod> {
-    let pods: Api<Pod> = Api::namespaced(target.client.clone(), &target.namespace);
-    let selector = format!("{}={revision}", labels::serving::REVISION);
-    pods.list(&ListParams::default().labels(&selector)).await.map(|list| list.items).unwrap_or_default()
-}
-
-/// What keeps a pod from running: that no node takes it, or what its containers wait for or ended with.
-fn pod_reasons(pod: &Pod) -> Vec<String> {
-    let status = pod.status.clone().unwrap_or_default();
-    let conditions = status.conditions.unwrap_or_default().into_iter();
-    let unscheduled = conditions
-        .filter(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
-        .map(|condition| with_message(condition.reason, condition.message));
-    let containers = status.container_statuses.unwrap_or_default().into_iter().filter_map(|container| {
-        let state = container.state.unwrap_or_default();
-        let waiting =
-            state.waiting.filter(|waiting| !matches!(waiting.reason.as_deref(), Some(BEING_CREATED) | None));
-        let waiting = waiting.map(|waiting| with_message(waiting.reason, waiting.message));
-        let last = || container.last_state?.terminated;
-        let ended = || {
-            let end = state.terminated.or_else(last).filter(|end| end.exit_code != 0)?;
-            let code = format!("exit code {}", end.exit_code);
-            Some(end.reason.map_or(code.clone(), |reason| format!("{reason}, {code}")))
-        };
-        let why = [waiting, ended()].into_iter().flatten().collect::<Vec<_>>().join("; ");
-        (!why.is_empty()).then(|| format!("{}: {why}", container.name))
-    });
-    unscheduled.chain(containers).collect()
-}
-
-fn with_message(reason: Option<String>, message: Option<String>) -> String {
-    [reason, message].into_iter().flatten().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ")
-}
-
-/// The end of a pod's log: of the run before, when its container was started again and has said nothing yet.
-async fn show_log(pod: &Pod, target: &Target, session: &Session) {
-    let pods: Api<Pod> = Api::namespaced(target.client.clone(), &target.namespace);
-    for previous in [false, true] {
-        let params = LogParams {
-            container: function_container(pod).map(str::to_owned),
-            tail_lines: Some(LOG_LINES),
-            previous,
-            ..LogParams::default()
-        };
-        if let Ok(text) = pods.logs(&pod.name_any(), &params).await
-            && !text.is_empty()
-        {
-            session.printer.note(&format!("The end of the log of {}:", pod.name_any()));
-            session.printer.note(text.trim_end());
-            return;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn what_keeps_a_pod_from_running() {
-        let reasons = |status: serde_json::Value| {
-            pod_reasons(&serde_json::from_value(json!({"status": status})).expect("it is a pod"))
-        };
-        let full = "0/1 nodes are available: 1 Insufficient cpu.";
-        let pending = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": full}]});
-        assert_eq!(reasons(pending), [format!("Unschedulable: {full}")]);
-        let container = |state: serde_json::Value, last: serde_json::Value| {
-            json!({"containerStatuses": [{"name": "user-container", "image": "", "imageID": "", "ready": false,
-                "restartCount": 0, "state": state, "lastState": last}]})
-        };
-        let pull = json!({"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}});
-        assert_eq!(
-            reasons(container(pull, json!({}))),
-            ["user-container: ImagePullBackOff: Back-off pulling image"]
-        );
-        let crash = json!({"waiting": {"reason": "CrashLoopBackOff"}});
-        let end = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
-        assert_eq!(
-            reasons(container(crash, end)),
-            ["user-container: CrashLoopBackOff; OOMKilled, exit code 137"]
-        );
-        let creating = json!({"waiting": {"reason": "ContainerCreating"}});
-        assert!(reasons(container(creating, json!({}))).is_empty());
-    }
 }
