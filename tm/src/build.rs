@@ -38,6 +38,10 @@ use crate::{
 
 /// Tekton's reason for a step whose image cannot be had.
 const IMAGE_PULL_FAILED: &str = "TaskRunImagePullFailed";
+/// Its reason for a pod that its node threw out.
+const EVICTED: &str = "PodEvicted";
+const ABOUT_EVICTION: &str = "a node evicts pods that take more of its disk or memory than it has or they may: see the limits of the \
+    namespace and the node's conditions, or leave files out with .tmignore";
 /// How long a cancelled run is waited for.
 const CANCEL_LIMIT: Duration = Duration::from_secs(10);
 
@@ -70,10 +74,7 @@ pub(crate) async fn plan(
 pub(crate) async fn run(session: &Session, target: &Target, plan: &Plan, archive: &Archive) -> Result<Built> {
     match run_once(session, target, plan, archive).await {
         Err(error) => match error.downcast_ref::<PodLost>() {
-            Some(lost) if lost.evicted => Err(error).hint(
-                "a node evicts pods that take more of its disk or memory than it has or they may: see the limits of the namespace and \
-                 the node's conditions, or leave files out with .tmignore",
-            ),
+            Some(lost) if lost.evicted => Err(error).hint(ABOUT_EVICTION),
             Some(_) => {
                 session.printer.warning(&format!("{error:#}; building once more"));
                 run_once(session, target, plan, archive).await
@@ -151,8 +152,11 @@ async fn follow(
     }
 }
 
-/// Adds what to do about an image that the build cannot have: it says nothing about the function.
+/// Adds what to do about an image that the build cannot have, or a node that has no room: it says nothing about the function.
 fn hinted<T>(failure: &str, error: anyhow::Error) -> Result<T> {
+    if failure.starts_with(EVICTED) {
+        return Err(error).hint(ABOUT_EVICTION);
+    }
     if !failure.starts_with(IMAGE_PULL_FAILED) {
         return Err(error);
     }
