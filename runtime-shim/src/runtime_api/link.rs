@@ -95,10 +95,8 @@ pub(crate) enum Call {
     },
     /// The init failed.
     InitError {
-        /// What the runtime says about it.
-        error: FunctionError,
-        /// Whether that was allowed now.
-        reply: oneshot::Sender<Result<(), ApiError>>,
+        /// Whether it may be told now.
+        reply: oneshot::Sender<Result<Upload, ApiError>>,
     },
 }
 
@@ -177,9 +175,9 @@ impl Link {
         self.ask(|reply| Call::Begin { id, kind, offer, reply }).await
     }
 
-    /// Reports that the init failed.
-    pub(crate) async fn init_error(&self, error: FunctionError) -> Result<(), ApiError> {
-        self.ask(|reply| Call::InitError { error, reply }).await
+    /// Asks to report that the init failed.
+    pub(crate) async fn begin_init_error(&self) -> Result<Upload, ApiError> {
+        self.ask(|reply| Call::InitError { reply }).await
     }
 
     /// Registers an extension.

@@ -56,18 +56,15 @@ pub(crate) async fn error(link: &Link, id: Option<RequestId>, headers: &HeaderMa
     Ok(answer::accepted())
 }
 
-/// `POST …/init/error`.
+/// `POST …/init/error`. As with answers the worker hears of it before the body is read, so that there is only one.
 pub(crate) async fn init_error(link: &Link, headers: &HeaderMap, body: Incoming) -> Answer {
-    let bytes = match body::read(body, MAX_RESULT_BYTES).await {
-        Ok(Whole { bytes, .. }) => bytes,
-        Err(BodyError::Broken(_)) => return Err(ApiError::Truncated),
-        Err(BodyError::TooLarge(_)) => return Err(ApiError::TooLarge(MAX_RESULT_BYTES)),
-    };
-    link.init_error(reported(headers, bytes)).await?;
+    let (upload, body) = allowed(link.begin_init_error().await, body).await?;
+    let (upload, Whole { bytes, .. }) = read(upload, body).await?;
+    upload.finish(Uploaded::Error(reported(headers, bytes)));
     Ok(answer::accepted())
 }
 
-/// Asks for the right to answer. A refusal reads the body first: an unread one would cost the client its connection.
+/// Asks for the right to answer.
 async fn begin(
     link: &Link,
     id: Option<RequestId>,
@@ -75,7 +72,12 @@ async fn begin(
     offer: Option<Offer>,
     body: Incoming,
 ) -> Result<(Upload, Incoming), ApiError> {
-    match link.begin(id, kind, offer).await {
+    allowed(link.begin(id, kind, offer).await, body).await
+}
+
+/// A refusal reads the body first: an unread one would cost the client its connection.
+async fn allowed(upload: Result<Upload, ApiError>, body: Incoming) -> Result<(Upload, Incoming), ApiError> {
+    match upload {
         Ok(upload) => Ok((upload, body)),
         Err(error) => {
             body::discard(body, DISCARD).await;

@@ -28,6 +28,8 @@ pub(crate) struct Session {
     parked: Option<NextReply>,
     /// An answer that is being sent.
     upload: Option<oneshot::Receiver<Uploaded>>,
+    /// Why the init failed, which is being sent.
+    failure: Option<oneshot::Receiver<Uploaded>>,
     current: Option<Current>,
     extensions: Extensions,
     /// The runtime waits for an event, and its extensions are still at work.
@@ -111,6 +113,7 @@ impl Session {
             state: RuntimeState::Started,
             parked: None,
             upload: None,
+            failure: None,
             current: None,
             extensions: Extensions::default(),
             waiting: false,
@@ -137,6 +140,12 @@ impl Session {
                 // A client that has read its 202 may call `next` at once: the upload is seen first.
                 biased;
                 uploaded = finished(&mut self.upload) => return Event::Uploaded(self.on_uploaded(uploaded)),
+                uploaded = finished(&mut self.failure) => {
+                    // One that broke off says nothing; the process is expected to end anyway.
+                    if let Uploaded::Error(error) = uploaded {
+                        return Event::InitError(error);
+                    }
+                }
                 (id, uploaded) = one_finished(&mut self.several), if self.several.is_some() => {
                     return Event::Several(Answer::Uploaded(id, uploaded));
                 }
@@ -214,9 +223,11 @@ impl Session {
         self.extensions.statuses()
     }
 
-    /// Whether an answer is on its way.
+    /// Whether an answer, or the failure of an init, is on its way.
     pub(crate) fn is_uploading(&self) -> bool {
-        self.upload.is_some() || self.several.as_ref().is_some_and(|several| several.is_uploading())
+        self.upload.is_some()
+            || self.failure.is_some()
+            || self.several.as_ref().is_some_and(|several| several.is_uploading())
     }
 
     fn on_call(&mut self, call: Call) -> Option<Event> {
@@ -275,11 +286,14 @@ impl Session {
                     .ok()
                     .map(|name| Event::ExtensionFailed(ExtensionFailure { name, error, reason: error_type }))
             }
-            Call::InitError { error, reply } => {
-                let allowed = self.step(RuntimeCall::InitError);
-                let event = allowed.is_ok().then_some(Event::InitError(error));
-                let _ = reply.send(allowed);
-                event
+            Call::InitError { reply } => {
+                let upload = self.step(RuntimeCall::InitError).map(|()| {
+                    let (upload, uploaded_rx) = Upload::new(false);
+                    self.failure = Some(uploaded_rx);
+                    upload
+                });
+                let _ = reply.send(upload);
+                None
             }
         }
     }

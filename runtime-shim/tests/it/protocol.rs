@@ -79,6 +79,26 @@ def play(id, body):
     assert_eq!(notes(&shim), json!([[400, id], wrong, wrong, wrong, [403, order]]));
 }
 
+/// One at a time, so that nobody can fill the memory with them.
+#[test]
+fn rt_36_a_second_init_error_is_refused() {
+    let program = r#"
+first = socket.create_connection(API.split(":"))
+first.sendall(b"POST /2018-06-01/runtime/init/error HTTP/1.1\r\nHost: x\r\nContent-Length: 24\r\nExpect: 100-continue\r\n\r\n")
+# It is asked for its body, so it was let in.
+assert b" 100 " in first.recv(4096)
+touch("second", call("POST", "runtime/init/error", b'{"errorMessage":"second"}')[2].decode())
+first.sendall(b'{"errorMessage":"first"}')
+touch("first", first.recv(4096).decode())
+sys.exit(1)
+"#;
+    let shim = Setup::python(program).env("INVOKER_COUNT", "1").start();
+    assert_eq!(shim.invoke("1").text(), r#"{"errorMessage":"first"}"#);
+    let refusal = shim.wait_file("second");
+    assert!(refusal.contains("from InitError to InitError"), "{refusal}");
+    assert!(shim.wait_file("first").starts_with("HTTP/1.1 202 "), "{}", shim.wait_file("first"));
+}
+
 #[test]
 fn rt_13_rt_39_other_paths_and_methods() {
     let shim = start(
