@@ -366,6 +366,7 @@ mod tests {
         assert_eq!((config.workers(false), config.queue_length, config.shared_api), (4, 100, None));
         assert_eq!(config.workers(true), 1);
         assert_eq!(config.function_timeout, Duration::from_secs(300));
+        assert_eq!(config.init_timeout, Duration::from_secs(10));
         assert_eq!(
             config.function.arn.to_string(),
             "arn:aws:lambda:us-east-1:123456789012:function:function"

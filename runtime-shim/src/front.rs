@@ -64,13 +64,19 @@ const WRITE_STALL: Duration = Duration::from_secs(120);
 
 /// Serves on `listener` until `stop`, then drains.
 pub(crate) async fn serve(front: Arc<Front>, listener: TcpListener, stop: CancellationToken) -> Drained {
-    let mut options = Options::default().drain_timeout(front.config.drain_timeout);
-    options.http1.write_stall_timeout = Some(WRITE_STALL);
+    let options = options().drain_timeout(front.config.drain_timeout);
     let service = move |peer: &Peer| {
         let (front, peer) = (Arc::clone(&front), *peer);
         service_fn(move |request| handle(Arc::clone(&front), peer, request))
     };
     tm_serve::serve(tm_serve::Listener::from(listener), service, options, stop).await
+}
+
+/// Callers are anybody: neither a head nor an answer may take for ever.
+fn options() -> Options {
+    let mut options = Options::default();
+    options.http1.write_stall_timeout = Some(WRITE_STALL);
+    options
 }
 
 async fn handle(
@@ -307,6 +313,29 @@ mod tests {
             event: Event { body: Bytes::new(), content_type: json.clone() },
             context: Context::of(json),
             wishes: Wishes { stream: false, log },
+        }
+    }
+
+    /// Nobody holds a connection with half a head, or with silence between two requests.
+    #[tokio::test(start_paused = true)]
+    async fn slow_heads_and_idle_connections_are_cut_off() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        let front = Arc::new(front());
+        for sent in
+            ["", "POST / HTTP/1.1\r\nHost: x\r\nX-Slow: ", "GET /_/health HTTP/1.1\r\nHost: x\r\n\r\n"]
+        {
+            let (mut client, server) = tokio::io::duplex(64 * 1024);
+            let front = Arc::clone(&front);
+            let service = service_fn(move |request| handle(Arc::clone(&front), Peer::Unix, request));
+            let stop = CancellationToken::new();
+            tokio::spawn(tm_serve::connection(server, service, options().http1, stop));
+            client.write_all(sent.as_bytes()).await.unwrap();
+            let (began, mut answer) = (Instant::now(), String::new());
+            client.read_to_string(&mut answer).await.unwrap();
+            let waited = began.elapsed().as_secs();
+            assert!((90..=120).contains(&waited), "{waited} s for {sent:?}: {answer}");
+            assert_eq!(answer.contains(" 200 OK"), sent.starts_with("GET"), "{answer}");
         }
     }
 

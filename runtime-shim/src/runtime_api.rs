@@ -108,3 +108,78 @@ async fn unread(body: Incoming, answer: Response<Body>) -> Response<Body> {
     body::discard(body, upload::DISCARD).await;
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use http::HeaderValue;
+    use jiff::Timestamp;
+    use tm_lambda::{Deadline, RequestId};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+    use tokio::sync::mpsc;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::invocation::{Context, Delivery, Event};
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// A connection to a listener like any worker's; the calls that come through it.
+    fn connect() -> (DuplexStream, mpsc::Receiver<Call>) {
+        let function = Config::read(std::iter::empty(), Vec::new()).unwrap().function;
+        let (link, calls) = Link::new(Arc::clone(&function));
+        let (client, server) = tokio::io::duplex(64 * 1024);
+        let service = service_fn(move |request| handle(link.clone(), request));
+        tokio::spawn(tm_serve::connection(server, service, options().http1, CancellationToken::new()));
+        (client, calls)
+    }
+
+    async fn send(client: &mut DuplexStream, line: &str, more: &str) {
+        client.write_all(format!("{line} HTTP/1.1\r\nHost: x\r\n{more}\r\n").as_bytes()).await.unwrap();
+    }
+
+    async fn read(client: &mut DuplexStream, end: &str) -> String {
+        let (mut text, mut buffer) = (String::new(), [0; 4096]);
+        while !text.ends_with(end) {
+            let size = client.read(&mut buffer).await.unwrap();
+            assert!(size > 0, "closed behind {text:?}");
+            text.push_str(std::str::from_utf8(&buffer[..size]).unwrap());
+        }
+        text
+    }
+
+    fn delivery() -> Delivery {
+        let json = HeaderValue::from_static("application/json");
+        Delivery {
+            id: RequestId::mint(),
+            deadline: Deadline::after(Timestamp::now(), DAY),
+            event: Event { body: Bytes::from_static(b"[7]"), content_type: json.clone() },
+            context: Context::of(json),
+        }
+    }
+
+    /// The clock is the test's own, so that a day passes at once; whatever had a limit would show.
+    #[tokio::test(start_paused = true)]
+    async fn rt_02_rt_03_ex_05_lm_30_lm_31_a_day_of_silence_changes_nothing() {
+        let (mut client, mut calls) = connect();
+        for _ in 0..2 {
+            send(&mut client, "GET /2018-06-01/runtime/invocation/next", "").await;
+            let Some(Call::Next(reply)) = calls.recv().await else { panic!("another call") };
+            let silence = tokio::time::timeout(DAY, client.read_u8()).await;
+            assert!(silence.is_err(), "nothing is sent early, and nothing closed: {silence:?}");
+            assert!(reply.send(Ok(delivery())).is_ok(), "it still waits");
+            assert!(read(&mut client, "[7]").await.starts_with("HTTP/1.1 200 OK\r\n"));
+            // As long between two calls.
+            tokio::time::sleep(DAY).await;
+        }
+        let identifier = format!("Lambda-Extension-Identifier: {}\r\n", Uuid::new_v4());
+        send(&mut client, "GET /2020-01-01/extension/event/next", &identifier).await;
+        let Some(Call::ExtensionNext { reply, .. }) = calls.recv().await else { panic!("another call") };
+        assert!(tokio::time::timeout(DAY, client.read_u8()).await.is_err());
+        assert!(reply.send(Ok("{}".to_owned())).is_ok(), "it still waits");
+        read(&mut client, "{}").await;
+    }
+}

@@ -83,3 +83,16 @@ pub const HTTP_API_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest set of CloudEvents attributes: they travel in a header of the Runtime API, and clients read lines of about
 /// 100 KB.
 pub const MAX_CLOUD_EVENT_ATTRIBUTES: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lc_03_lm_08_lm_19_lm_22_times_are_the_contracts() {
+        assert_eq!(INIT_TIMEOUT.as_secs(), 10);
+        let shutdowns = [INTERNAL_SHUTDOWN, SHUTDOWN_BUDGET, RUNTIME_SHUTDOWN].map(|time| time.as_millis());
+        assert_eq!(shutdowns, [500, 2_000, 300]);
+        assert_eq!(MAX_EVENT_AGE.as_secs(), 6 * 60 * 60);
+    }
+}

@@ -8,7 +8,7 @@ def stream(id, event):
     connection.putheader("Trailer", "Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body")
     connection.putheader("Transfer-Encoding", "chunked")
     connection.endheaders()
-    end = b""
+    end, sent = b"", 0
     for piece in event["pieces"]:
         if isinstance(piece, dict):
             if "wait" in piece:
@@ -32,7 +32,8 @@ def stream(id, event):
                 connection.send(b"%x\r\n" % size + b"x" * size + b"\r\n")
                 left -= size
             if "size" in piece:
-                touch("sent")
+                sent += piece["size"]
+                touch("sent", str(sent))
             continue
         data = piece.encode()
         connection.send(b"%x\r\n" % len(data) + data + b"\r\n")

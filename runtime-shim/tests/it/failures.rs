@@ -66,11 +66,11 @@ fn killed_by_a_signal() {
 
 #[test]
 fn lc_11_ce_20_a_hanging_function_times_out_and_its_process_is_replaced() {
-    let shim = Setup::actor().env("FUNCTION_TTL", "300ms").env("INVOKER_COUNT", "1").start();
+    let shim = Setup::actor().env("FUNCTION_TTL", "2s").env("INVOKER_COUNT", "1").start();
     let answer = shim.invoke(&act("hang", &[]));
     assert_eq!((answer.status, answer.blamed()), (504, true));
     let expected = format!(
-        r#"{{"errorType":"Sandbox.Timedout","errorMessage":"RequestId: {} Error: Task timed out after 0.30 seconds"}}"#,
+        r#"{{"errorType":"Sandbox.Timedout","errorMessage":"RequestId: {} Error: Task timed out after 2.00 seconds"}}"#,
         answer.id()
     );
     assert_eq!(answer.text(), expected);
@@ -78,6 +78,30 @@ fn lc_11_ce_20_a_hanging_function_times_out_and_its_process_is_replaced() {
     wait_for("the end of the hanging process", || (!alive(pid)).then_some(()));
     // An init of this runtime takes longer than the timeout on a slow machine, so ask until it fits.
     wait_for("a new process", || (shim.invoke("1").text() == "1").then_some(()));
+}
+
+/// The next process finds what the one before left there.
+#[test]
+fn lc_11_temporary_files_are_kept() {
+    let program = "
+import tempfile
+kept = os.path.join(tempfile.gettempdir(), 'kept')
+while True:
+    id, body, headers = next_event()
+    if body == b'\"hang\"':
+        open(kept, 'w').write(str(os.getpid()))
+        time.sleep(1000)
+    respond(id, json.dumps([os.path.exists(kept) and open(kept).read(), os.getpid()]))
+";
+    let setup = Setup::python(program);
+    std::fs::create_dir(setup.path().join("tmp")).unwrap();
+    let tmp = setup.path().join("tmp").to_str().unwrap().to_owned();
+    let shim = setup.env("TMPDIR", &tmp).env("FUNCTION_TTL", "2s").env("INVOKER_COUNT", "1").start();
+    assert_eq!(shim.invoke("\"hang\"").status, 504);
+    let told =
+        wait_for("a new process", || Some(shim.invoke("1")).filter(|answer| answer.status == 200)).json();
+    let (before, now) = (told[0].as_str().unwrap().to_owned(), told[1].to_string());
+    assert!(!before.is_empty() && before != now, "{told}");
 }
 
 #[test]

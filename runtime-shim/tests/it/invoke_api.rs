@@ -210,6 +210,33 @@ fn in_04_the_tail_is_the_log_from_start_to_report() {
     assert_eq!(call(&shim, "X-Amz-Log-Type: None\r\n", "1").header("x-amz-log-result"), None);
 }
 
+/// What is said behind END is in the tail of the next invoke, as in its stretch of the log.
+#[test]
+fn lg_05_late_output_is_in_the_next_tail() {
+    let program = "
+import threading
+def later():
+    wait('go')
+    say('late')
+    touch('said')
+threading.Thread(target=later, daemon=True).start()
+while True:
+    id, body, headers = next_event()
+    if body == b'2': wait('said')
+    respond(id, body)
+";
+    let shim = Setup::python(program).env("INVOKER_COUNT", "1").start();
+    let tail = |event: &str| {
+        let path = "/2015-03-31/functions/function/invocations";
+        log_of(&http::send(shim.port(), path, "X-Amz-Log-Type: Tail\r\n", event.as_bytes()))
+    };
+    assert!(!tail("1").contains("late"));
+    shim.touch("go");
+    shim.wait_file("said");
+    let next = tail("2");
+    assert!(next.contains("late\n") && !next.contains("INIT_START"), "{next}");
+}
+
 #[test]
 fn lg_11_the_tail_in_json_has_records_of_all_levels() {
     let shim = setup().env("AWS_LAMBDA_LOG_FORMAT", "JSON").env("TM_SYSTEM_LOG_LEVEL", "WARN").start();

@@ -44,6 +44,26 @@ def play(id, body):
     assert_eq!(notes(&shim), json!([[202, "{\"status\":\"OK\"}\n", "application/json", "16"]]));
 }
 
+/// One connection for all of them, so that each has told where it ends.
+#[test]
+fn rt_07_every_answer_has_a_length() {
+    let shim = start(
+        "
+def lengths(id):
+    answers = [call('GET', 'ping'), call('GET', 'nothing'), call('GET', 'runtime/init/error'), call('POST', 'runtime/init/error', b'{}'),
+               respond('other', b'1'), call('GET', '../2020-01-01/extension/event/next'), respond(id, b'x' * 6291557), fail(id, b'{}')]
+    return [[status, 'Content-Length' in headers and int(headers['Content-Length']) == len(body) and 'Transfer-Encoding' not in headers]
+            for status, headers, body in answers]
+def play(id, body):
+    if body == b'1': notes.extend(lengths(id))
+    else: respond(id, body)
+",
+    );
+    assert!(shim.invoke("1").blamed(), "its result is too large");
+    let expected = [200, 404, 405, 403, 400, 404, 413, 403].map(|status| json!([status, true]));
+    assert_eq!(notes(&shim), json!(expected));
+}
+
 #[test]
 fn rt_35_second_answers_are_400_and_the_first_one_counts() {
     let shim = start(

@@ -213,13 +213,16 @@ fn chunks_without_the_mode_header_stream_unless_they_are_json() {
 #[test]
 fn st_07_a_slow_caller_slows_the_runtime_down_and_memory_stays() {
     let shim = streaming().env("FUNCTION_TTL", "60s").start();
-    let mut reader = Reader::open(&shim, "/", &pieces(&json!([{"size": 100_000_000}])));
-    // Not read for a while: the runtime cannot have sent it all, as nobody here holds 100 MB.
-    let sent = || shim.work("sent").exists();
-    for _ in 0..100 {
-        std::thread::yield_now();
-    }
-    assert!(!sent());
+    let mut reader = Reader::open(&shim, "/", &pieces(&json!(vec![json!({"size": 1_000_000}); 100])));
+    // Not read until the runtime gets no further: it cannot have sent it all, as nobody here holds 100 MB.
+    let (mut sent, mut unchanged) = (String::new(), 0);
+    wait_for("the runtime to be held up", || {
+        let now = std::fs::read_to_string(shim.work("sent")).unwrap_or_default();
+        unchanged = if now == sent { unchanged + 1 } else { 0 };
+        sent = now;
+        (unchanged == 50).then_some(())
+    });
+    assert!(sent.parse::<u64>().unwrap_or_default() < 60_000_000, "{sent}");
     let (mut total, mut peak) = (0, 0);
     while let Some(data) = reader.chunk().filter(|data| !data.is_empty()) {
         total += data.len();
