@@ -28,9 +28,11 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use context::is_local;
 pub use context::{Context, Domain, RevisionRef};
 use k8s_openapi::api::core::v1::Pod;
 pub(crate) use pingsource::{Pings, Post};
+pub(crate) use route::is_cluster_local;
 use tm_resources::{
     serving::{Configuration, Revision, Route, Service},
     sources::PingSource,

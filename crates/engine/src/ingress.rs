@@ -95,11 +95,12 @@ impl Ingress {
 
     async fn send(&self, request: Request<Incoming>, peer: &Peer) -> Result<Response<Body>, Refused> {
         let host = host_of(&request).ok_or(Refused::NoHost)?;
-        let mut found = self.table.find(&host).await;
+        let from = origin(peer);
+        let mut found = self.table.find(&host, from).await;
         if found.is_none()
             && let Some(host) = host_of_function(request.uri().path())
         {
-            found = self.table.find(&host).await;
+            found = self.table.find(&host, from).await;
         }
         let revision = match found {
             Some(Ok(revision)) => revision,
@@ -108,6 +109,14 @@ impl Ingress {
         };
         let gate = self.autoscaler.gate(&revision);
         forward::send(&self.client, &gate, request, peer).await
+    }
+}
+
+/// Containers share the machine's network: whatever comes from there is inside.
+fn origin(peer: &Peer) -> table::Origin {
+    match peer {
+        Peer::Tcp { remote, .. } if !remote.ip().to_canonical().is_loopback() => table::Origin::Outside,
+        _ => table::Origin::Inside,
     }
 }
 

@@ -34,6 +34,14 @@ pub mod serving {
     pub const LAST_MODIFIER: &str = "serving.knative.dev/lastModifier";
 }
 
+/// Knative: labels of Networking.
+pub mod networking {
+    /// [`CLUSTER_LOCAL`] keeps a Service or Route from being reached from outside.
+    pub const VISIBILITY: &str = "networking.knative.dev/visibility";
+    /// The one value of [`VISIBILITY`].
+    pub const CLUSTER_LOCAL: &str = "cluster-local";
+}
+
 /// Knative: autoscaling annotations of a revision template (`autoscaling.knative.dev/…`).
 pub mod autoscaling {
     /// Never fewer pods than this.

@@ -60,21 +60,33 @@ pub struct Domain {
 impl Domain {
     /// Address of a Route, or of a tag of it (Knative's default templates).
     pub fn url(&self, tag: Option<&str>, name: &str, namespace: &str) -> String {
-        let host = tag.map_or_else(|| name.to_owned(), |tag| format!("{tag}-{name}"));
-        let port = if self.port == 80 { String::new() } else { format!(":{}", self.port) };
-        format!("http://{host}.{namespace}.{}{port}", self.name)
+        self.under(&self.name, tag, name, namespace)
     }
 
-    /// Address of a Route inside a cluster.
-    pub fn local_url(&self, name: &str, namespace: &str) -> String {
-        format!("http://{name}.{namespace}.{LOCAL}")
+    /// The same address inside a cluster.
+    pub fn local_url(&self, tag: Option<&str>, name: &str, namespace: &str) -> String {
+        self.under(LOCAL, tag, name, namespace)
+    }
+
+    fn under(&self, domain: &str, tag: Option<&str>, name: &str, namespace: &str) -> String {
+        let host = tag.map_or_else(|| name.to_owned(), |tag| format!("{tag}-{name}"));
+        let port = if self.port == 80 { String::new() } else { format!(":{}", self.port) };
+        format!("http://{host}.{namespace}.{domain}{port}")
     }
 
     /// Whether a host name is a function's, here or inside a cluster.
     pub fn has(&self, host: &str) -> bool {
-        let under = |domain: &str| host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
-        [&self.name, LOCAL, "svc"].into_iter().any(under)
+        let ours = host.strip_suffix(&self.name).is_some_and(|rest| rest.ends_with('.'));
+        ours || is_local(host)
     }
+}
+
+/// Whether a host name, port or not, is one that only a cluster's inside knows: `NAME.NAMESPACE`, with `.svc` or
+/// `.svc.cluster.local` or without.
+pub(crate) fn is_local(host: &str) -> bool {
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    let short = [LOCAL, "svc"].iter().find_map(|domain| host.strip_suffix(domain)?.strip_suffix('.'));
+    short.unwrap_or(host).split('.').count() == 2
 }
 
 // === impl Context ===
@@ -183,8 +195,9 @@ mod tests {
             ("a.ns.localhost", true),
             ("a.ns.svc.cluster.local", true),
             ("a.ns.svc", true),
+            ("a.ns", true),
             ("localhost", false),
-            ("a.nslocalhost", false),
+            ("a.ns.xlocalhost", false),
             ("a.ns.example.com", false),
         ] {
             assert_eq!(domain.has(host), ours, "{host}");

@@ -138,8 +138,7 @@ async fn resolve(
             return Ok(Err(Missing { status: ConditionStatus::False, message }));
         }
     };
-    let namespace = route.namespace().unwrap_or_default();
-    let url = target.tag.as_deref().map(|tag| context.domain.url(Some(tag), &route.name_any(), &namespace));
+    let url = target.tag.as_deref().map(|tag| url_of(route, Some(tag), context));
     Ok(Ok(TrafficTarget {
         revision_name: Some(name),
         latest_revision: Some(latest),
@@ -148,6 +147,19 @@ async fn resolve(
         url,
         ..TrafficTarget::default()
     }))
+}
+
+/// Whether a Route may only be reached from inside.
+pub(crate) fn is_cluster_local(route: &Route) -> bool {
+    route.labels().get(labels::networking::VISIBILITY).is_some_and(|v| v == labels::networking::CLUSTER_LOCAL)
+}
+
+fn url_of(route: &Route, tag: Option<&str>, context: &Context) -> String {
+    let (name, namespace) = (route.name_any(), route.namespace().unwrap_or_default());
+    match is_cluster_local(route) {
+        true => context.domain.local_url(tag, &name, &namespace),
+        false => context.domain.url(tag, &name, &namespace),
+    }
 }
 
 /// Why a Revision that is named cannot be sent to.
@@ -199,8 +211,7 @@ fn status_of(
     missing: Option<Missing>,
     context: &Context,
 ) -> RouteStatus {
-    let (name, namespace) = (route.name_any(), route.namespace().unwrap_or_default());
-    let url = context.domain.url(None, &name, &namespace);
+    let url = url_of(route, None, context);
     let (assigned, ingress, traffic) = match missing {
         None => (
             Condition::new("AllTrafficAssigned", ConditionStatus::True),

@@ -12,7 +12,7 @@ use std::{
 use tm_resources::serving::{Route, TrafficTarget};
 use tokio::{sync::watch, time::timeout};
 
-use crate::controllers::RevisionRef;
+use crate::controllers::{RevisionRef, is_cluster_local, is_local};
 
 /// Longest wait for the first list.
 const LIST_LIMIT: Duration = Duration::from_secs(10);
@@ -36,9 +36,20 @@ pub(crate) struct Name {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NotReady;
 
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// This machine, which is what a cluster's inside is elsewhere.
+    Inside,
+    /// Another one.
+    Outside,
+}
+
 #[derive(Debug, Default)]
 struct Shares {
     targets: Vec<TrafficTarget>,
+    /// Only for those inside who use a name of the inside.
+    cluster_local: bool,
     count: AtomicU64,
 }
 
@@ -49,7 +60,8 @@ impl Table {
     pub(crate) fn set(&self, name: Name, route: &Route) {
         let targets = route.status.as_ref().map(|status| status.traffic.clone()).unwrap_or_default();
         let mut routes = self.routes.write().expect("no holder of this lock panics");
-        routes.insert(name, Shares { targets, count: AtomicU64::new(0) });
+        let cluster_local = is_cluster_local(route);
+        routes.insert(name, Shares { targets, cluster_local, count: AtomicU64::new(0) });
     }
 
     /// Forgets a Route.
@@ -65,33 +77,36 @@ impl Table {
 
     /// As [`Table::lookup`]; a host that is not known waits for the first list of Routes, which an engine that has just started
     /// may not have read yet.
-    pub(crate) async fn find(&self, host: &str) -> Option<Result<RevisionRef, NotReady>> {
-        let found = self.lookup(host);
+    pub(crate) async fn find(&self, host: &str, from: Origin) -> Option<Result<RevisionRef, NotReady>> {
+        let found = self.lookup(host, from);
         if found.is_some() || *self.listed.borrow() {
             return found;
         }
         let mut listed = self.listed.subscribe();
         let _ = timeout(LIST_LIMIT, listed.wait_for(|listed| *listed)).await;
-        self.lookup(host)
+        self.lookup(host, from)
     }
 
-    /// The Revision for a request to `host`; `None` when no Route has that name.
-    pub(crate) fn lookup(&self, host: &str) -> Option<Result<RevisionRef, NotReady>> {
+    /// The Revision for a request to `host`; `None` when no Route has that name, or none that is for the one who asks.
+    pub(crate) fn lookup(&self, host: &str, from: Origin) -> Option<Result<RevisionRef, NotReady>> {
         let (first, namespace) = labels_of(host)?;
+        let inside = from == Origin::Inside && is_local(host);
         let routes = self.routes.read().expect("no holder of this lock panics");
-        let key = |name: &str| Name { namespace: namespace.to_owned(), name: name.to_owned() };
+        let shares = |name: &str| {
+            let key = Name { namespace: namespace.to_owned(), name: name.to_owned() };
+            routes.get(&key).filter(|shares| inside || !shares.cluster_local)
+        };
         let found = |revision: Option<&str>| match revision {
             Some(name) => Ok(RevisionRef { namespace: namespace.to_owned(), name: name.to_owned() }),
             None => Err(NotReady),
         };
-        if let Some(shares) = routes.get(&key(first)) {
+        if let Some(shares) = shares(first) {
             return Some(found(shares.choose()));
         }
         // `TAG-NAME`: both may hold dashes, so every split is tried, the longest name first.
         first.match_indices('-').find_map(|(at, _)| {
             let (tag, name) = (&first[..at], &first[at + 1..]);
-            let target =
-                routes.get(&key(name))?.targets.iter().find(|target| target.tag.as_deref() == Some(tag))?;
+            let target = shares(name)?.targets.iter().find(|target| target.tag.as_deref() == Some(tag))?;
             Some(found(target.revision_name.as_deref()))
         })
     }
@@ -150,7 +165,7 @@ mod tests {
     async fn an_unknown_host_waits_for_the_first_list() {
         let table = table(vec![target("go-lambda-00001", 100, None)]);
         let other = Name { namespace: "default".into(), name: "late".into() };
-        let mut asking = std::pin::pin!(table.find("late.default"));
+        let mut asking = std::pin::pin!(table.find("late.default", Origin::Outside));
         assert!(futures::poll!(asking.as_mut()).is_pending());
         let late = Route {
             status: Some(RouteStatus {
@@ -163,13 +178,13 @@ mod tests {
         table.retain(&HashSet::from([other]));
         assert_eq!(asking.await.expect("it is known").expect("it is ready").name, "late-00001");
         assert!(
-            table.find("go-lambda.default").await.is_none(),
+            table.find("go-lambda.default", Origin::Outside).await.is_none(),
             "what the list lacks is gone, and nobody waits"
         );
     }
 
     fn revision(table: &Table, host: &str) -> Option<String> {
-        table.lookup(host).map(|found| found.expect("it is ready").name)
+        table.lookup(host, Origin::Outside).map(|found| found.expect("it is ready").name)
     }
 
     #[test]
@@ -183,7 +198,7 @@ mod tests {
         for host in
             ["other.default.localhost", "go-lambda.ns.localhost", "go-lambda", "127.0.0.1:3000", "", "."]
         {
-            assert_eq!(table.lookup(host), None, "{host}");
+            assert_eq!(table.lookup(host, Origin::Outside), None, "{host}");
         }
     }
 
@@ -196,7 +211,30 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_local_route_has_names_of_the_inside_only() {
+        let table = Table::default();
+        let traffic = vec![target("r1", 100, Some("v1"))];
+        let mut route =
+            Route { status: Some(RouteStatus { traffic, ..RouteStatus::default() }), ..Route::default() };
+        let label = ("networking.knative.dev/visibility".to_owned(), "cluster-local".to_owned());
+        route.metadata.labels = Some([label].into());
+        table.set(Name { namespace: "default".into(), name: "a".into() }, &route);
+        for host in [
+            "a.default",
+            "a.default.svc",
+            "v1-a.default.svc.cluster.local",
+            "a.default.svc.cluster.local:3000",
+        ] {
+            assert!(table.lookup(host, Origin::Inside).is_some(), "{host}");
+            assert_eq!(table.lookup(host, Origin::Outside), None, "{host}");
+        }
+        for host in ["a.default.localhost:3000", "v1-a.default.localhost", "a.default.example.com"] {
+            assert_eq!(table.lookup(host, Origin::Inside), None, "{host}");
+        }
+    }
+
+    #[test]
     fn a_route_without_traffic_is_not_ready() {
-        assert_eq!(table(Vec::new()).lookup("go-lambda.default"), Some(Err(NotReady)));
+        assert_eq!(table(Vec::new()).lookup("go-lambda.default", Origin::Outside), Some(Err(NotReady)));
     }
 }

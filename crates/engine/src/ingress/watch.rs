@@ -162,9 +162,9 @@ mod tests {
         route.metadata.namespace = Some("default".into());
         route.status = Some(RouteStatus { traffic: vec![target], ..RouteStatus::default() });
         on_route(Event::Apply(route), &table, &mut listed);
-        assert!(table.lookup("f.default").is_some());
+        assert!(table.lookup("f.default", super::super::table::Origin::Inside).is_some());
         on_route(Event::Init, &table, &mut listed);
         on_route(Event::InitDone, &table, &mut listed);
-        assert!(table.lookup("f.default").is_none());
+        assert!(table.lookup("f.default", super::super::table::Origin::Inside).is_none());
     }
 }

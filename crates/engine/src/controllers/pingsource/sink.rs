@@ -44,7 +44,7 @@ async fn address_of(
         // The core Service that Knative keeps beside its own, of the same name: older manifests name that.
         ("v1", "Service") => {
             let found = service(name, namespace, context).await?;
-            found.map(|_| context.domain.local_url(name, namespace))
+            found.map(|_| context.domain.local_url(None, name, namespace))
         }
         (version, kind) => {
             let message = format!(

@@ -1,13 +1,13 @@
 //! Names, labels and annotations of Serving's kinds.
 
 use serde_json::Value;
+use tm_resources::labels::networking::{CLUSTER_LOCAL, VISIBILITY};
 
 use super::{Problems, text};
 use crate::api::names;
 
 const GROUP: &str = "serving.knative.dev/";
 const AUTOSCALING: &str = "autoscaling.knative.dev";
-const VISIBILITY: &str = "networking.knative.dev/visibility";
 const ROLLOUT: [&str; 2] = ["serving.knative.dev/rollout-duration", "serving.knative.dev/rolloutDuration"];
 /// Labels that controllers put on what they make.
 const OWN_LABELS: &[&str] = &[
@@ -28,7 +28,7 @@ pub(super) fn judge(kind: &str, value: &Value) -> Problems {
     let labels = metadata["labels"].as_object().into_iter().flatten();
     for (key, value) in labels {
         let value = value.as_str().unwrap_or_default();
-        if key == VISIBILITY && value != "cluster-local" && kind != "Revision" {
+        if key == VISIBILITY && value != CLUSTER_LOCAL && kind != "Revision" {
             problems.add(Problems::invalid(value, VISIBILITY).under("labels"));
         } else if key.starts_with(GROUP) && (kind == "Service" || !OWN_LABELS.contains(&key.as_str())) {
             problems.add(Problems::bad_key(key, "labels"));
