@@ -22,9 +22,27 @@ async fn a_corrupt_store() {
     let machine = machine();
     machine.tm_ok(["local", "start"]).await.expect("it starts");
     machine.tm_ok(["local", "stop"]).await.expect("it stops");
-    fs_err::write(machine.state().join("store.redb"), "this is no database").expect("it writes");
-    let ran = machine.tm(["local", "start"]).await;
-    refused(&ran, 1, &["the engine did not start", "store", "hint:"]);
+    let store = machine.state().join("store.redb");
+    let good = fs_err::read(&store).expect("it reads");
+    let cut = good[..good.len() / 2].to_vec();
+    // One bit in each page, behind its head.
+    let mut flipped = good.clone();
+    flipped.iter_mut().skip(4096 + 100).step_by(4096).for_each(|byte| *byte ^= 4);
+    for (what, bad) in [("no database", b"this is no database".to_vec()), ("cut", cut), ("flipped", flipped)]
+    {
+        fs_err::write(&store, bad).expect("it writes");
+        let ran = machine.tm(["local", "start"]).await;
+        let path = store.display().to_string();
+        refused(
+            &ran,
+            1,
+            &["the engine did not start", "the store", &path, "is damaged", "hint:", "TM_STATE_DIR"],
+        );
+        assert!(!ran.stderr.contains("panicked"), "{what}: {ran:?}");
+        assert!(machine.processes().is_empty(), "{what}");
+    }
+    fs_err::write(&store, good).expect("it writes");
+    machine.tm_ok(["local", "start"]).await.expect("the good one is as good as before");
 }
 
 #[tokio::test]

@@ -47,10 +47,15 @@ impl Disk {
 
     fn try_open(path: &Path) -> Result<(Self, View), OpenStoreError> {
         let name = path.display().to_string();
-        let database = redb::Builder::new()
+        let mut database = redb::Builder::new()
             .set_cache_size(CACHE_BYTES)
             .create(path)
             .map_err(|e| open_error(&name, e.into()))?;
+        // A file that was closed in order is not looked at by itself, and a page that changed since would be believed.
+        let whole = database.check_integrity().map_err(|e| open_error(&name, e.into()))?;
+        if !whole {
+            tracing::warn!(path = name, "the store was damaged: it is as before its last write");
+        }
         let disk = Self { database };
         disk.ensure_tables().map_err(|e| open_error(&name, e))?;
         let view = disk.load(&name)?;

@@ -127,6 +127,41 @@ async fn a_damaged_store_is_never_a_panic() {
 }
 
 #[tokio::test]
+async fn a_flipped_bit_is_noticed_or_does_no_harm() {
+    let (dir, store) = fresh();
+    let path = dir.path().join("store.redb");
+    for n in 0..20 {
+        let (key, value) = pod(&format!("p{n}"), n);
+        store.put(key, value, Expect::Absent).await.unwrap();
+    }
+    let texts = |store: &Store| -> Vec<_> {
+        store.all().objects.iter().map(|object| object.json().clone()).collect()
+    };
+    let before = texts(&store);
+    drop(store);
+    let good = fs_err::read(&path).unwrap();
+    let mut noticed = 0;
+    for at in (0..good.len()).step_by(good.len() / 499) {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        fs_err::write(&path, &bad).unwrap();
+        match Store::open(&path) {
+            Err(error) => {
+                assert!(matches!(error, OpenStoreError::Corrupt { .. }), "{at}: {error:?}");
+                noticed += 1;
+            }
+            Ok(store) => {
+                assert_eq!(texts(&store), before, "{at}");
+                let (key, value) = pod("new", 1);
+                let written = timeout(Duration::from_secs(5), store.put(key, value, Expect::Absent)).await;
+                assert!(matches!(written, Ok(Ok(_) | Err(WriteError::Disk(_)))), "{at}: {written:?}");
+            }
+        }
+    }
+    assert!(noticed > 0);
+}
+
+#[tokio::test]
 async fn a_second_opener_is_told() {
     let (dir, _store) = fresh();
     let error = Store::open(&dir.path().join("store.redb")).err().unwrap();
