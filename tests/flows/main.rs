@@ -10,6 +10,7 @@ mod lifecycle;
 mod registry;
 mod scheduled;
 mod setup;
+mod steps;
 mod support;
 
 use tm_testkit::machine::Machine;

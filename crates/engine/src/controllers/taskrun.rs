@@ -3,6 +3,7 @@
 mod pod;
 mod progress;
 mod retry;
+mod step;
 mod substitute;
 
 use std::{sync::Arc, time::Duration};

@@ -19,7 +19,7 @@ use std::{
 };
 
 pub(crate) use actor::chain;
-pub(crate) use results::{INTERNAL_RESULT, TOO_LARGE};
+pub(crate) use results::{INTERNAL_RESULT, TOO_LARGE, Told};
 
 use bytes::Bytes;
 use fs_err as fs;
@@ -45,6 +45,10 @@ use crate::{
 pub const SEQUENTIAL: &str = "tm.local/sequential";
 /// Annotation: containers whose failure does not end the pod, a comma list (Tekton's `onError: continue`).
 pub const MAY_FAIL: &str = "tm.local/may-fail";
+/// Beginning of annotations that hold how long a container may run, by index, a Go duration (Tekton's `timeout` of a step).
+pub const TIME_LIMIT: &str = "tm.local/timeout-";
+/// Annotation: containers that are not run, a comma list (Tekton's `when` of a step).
+pub const SKIP: &str = "tm.local/skip";
 /// Beginning of annotations that hold the scripts of steps, by index; written to `/tekton/scripts/script-INDEX`.
 pub const SCRIPT: &str = "tm.local/script-";
 /// Annotation the kubelet writes: the port of the machine's loopback on which the pod listens.

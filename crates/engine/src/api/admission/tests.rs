@@ -187,6 +187,10 @@ fn what_tasks_may_not_have() {
             "script cannot be used with command: spec.steps[0].script",
         ),
         (
+            json!({"spec": {"steps": [{"image": "i", "stdoutConfig": {"path": "/x"}}]}}),
+            "step stdout stream support requires \"enable-api-fields\" feature gate to be \"alpha\" but it is \"beta\": ",
+        ),
+        (
             json!({"spec": {"params": [{"name": "P"}, {"name": "p"}]}}),
             "expected exactly one, got both: spec.params[p].name",
         ),

@@ -14,10 +14,10 @@ use tm_resources::{
     tekton::{Step, TaskRun, TaskRunStatus, TaskSpec, WorkspaceBinding},
 };
 
-use super::{Refused, retry, substitute::mount_path};
+use super::{Refused, retry, step, substitute::mount_path};
 use crate::{
     controllers::context::owned_by,
-    runner::kubelet::{MAY_FAIL, SCRIPT, SEQUENTIAL},
+    runner::kubelet::{MAY_FAIL, SCRIPT, SEQUENTIAL, SKIP, TIME_LIMIT},
 };
 
 /// Volume that every step sees as `/workspace`.
@@ -54,28 +54,48 @@ pub(super) fn build(
         let message = "sidecars are not run by the embedded engine".to_owned();
         return Err(Refused { reason: "TaskRunValidationFailed", message });
     }
+    if let Some(message) = task.steps.iter().find_map(step::unknown) {
+        return Err(Refused { reason: "TaskRunValidationFailed", message });
+    }
     let steps =
         task.steps.iter().map(|step| with_template(step, task.step_template.as_ref())).collect::<Vec<_>>();
     let mut volumes = vec![empty_dir(WORKSPACE)];
     let mut mounts = vec![mount(WORKSPACE, "/workspace")];
+    let mut isolated = Vec::new();
     for declared in &task.workspaces {
         if let Some(binding) = run.spec.workspaces.iter().find(|binding| binding.name == declared.name) {
             let volume = workspace_volume(binding)?;
-            mounts.push(mount(&volume.name, &mount_path(&declared.name, declared.mount_path.as_deref())));
+            let path = mount_path(&declared.name, declared.mount_path.as_deref());
+            let read_only = declared.other.get("readOnly").and_then(Value::as_bool);
+            let whole = VolumeMount { read_only, ..mount(&volume.name, &path) };
+            // A workspace that steps ask for is theirs alone (Tekton: isolated workspaces).
+            match steps.iter().any(|step| step::workspace(step, &declared.name).is_some()) {
+                true => isolated.push((declared.name.as_str(), whole)),
+                false => mounts.push(whole),
+            }
             volumes.push(volume);
         }
     }
     volumes.extend(task.volumes.iter().cloned());
     let mut annotations = run.annotations().clone();
     annotations.insert(SEQUENTIAL.into(), "true".into());
-    annotations.insert(MAY_FAIL.into(), may_fail(&steps));
+    annotations.insert(MAY_FAIL.into(), names_of(&steps, step::may_fail));
+    annotations.insert(SKIP.into(), names_of(&steps, |step| !step::holds(step)));
     let mut containers = Vec::new();
     for (index, step) in steps.iter().enumerate() {
         if let Some(script) = &step.script {
             let text = if script.starts_with("#!") { script.clone() } else { format!("{SHEBANG}{script}") };
             annotations.insert(format!("{SCRIPT}{index}"), text);
         }
-        containers.push(container(index, step, &mounts));
+        if let Some(limit) = step::text(step, "timeout") {
+            annotations.insert(format!("{TIME_LIMIT}{index}"), limit.to_owned());
+        }
+        let own = isolated.iter().filter_map(|(name, whole)| {
+            let usage = step::workspace(step, name)?;
+            let mount_path = usage.unwrap_or(&whole.mount_path).to_owned();
+            Some(VolumeMount { mount_path, ..whole.clone() })
+        });
+        containers.push(container(index, step, mounts.iter().cloned().chain(own).collect()));
     }
     let metadata = ObjectMeta {
         name: Some(name(run, status)),
@@ -107,12 +127,11 @@ fn pod_labels(run: &TaskRun, task_name: &str) -> BTreeMap<String, String> {
     all
 }
 
-fn container(index: usize, step: &Step, shared: &[VolumeMount]) -> Container {
+fn container(index: usize, step: &Step, mut mounts: Vec<VolumeMount>) -> Container {
     let command = match step.script {
         Some(_) => vec![format!("/tekton/scripts/script-{index}")],
         None => step.command.clone(),
     };
-    let mut mounts = shared.to_vec();
     mounts.extend(step.volume_mounts.iter().cloned());
     Container {
         name: container_name(index, step),
@@ -120,6 +139,7 @@ fn container(index: usize, step: &Step, shared: &[VolumeMount]) -> Container {
         command: Some(command),
         args: Some(step.args.clone()),
         env: Some(step.env.clone()),
+        env_from: step.other.get("envFrom").and_then(|list| serde_json::from_value(list.clone()).ok()),
         working_dir: step.working_dir.clone(),
         volume_mounts: Some(mounts),
         security_context: step.security_context.clone(),
@@ -127,10 +147,9 @@ fn container(index: usize, step: &Step, shared: &[VolumeMount]) -> Container {
     }
 }
 
-/// Containers whose failure does not end the run (`onError: continue`).
-fn may_fail(steps: &[Step]) -> String {
-    let listed =
-        steps.iter().enumerate().filter(|(_, step)| step.other.get("onError") == Some(&"continue".into()));
+/// Names of the containers of some steps, as a comma list.
+fn names_of(steps: &[Step], which: impl Fn(&Step) -> bool) -> String {
+    let listed = steps.iter().enumerate().filter(|(_, step)| which(step));
     listed.map(|(index, step)| container_name(index, step)).collect::<Vec<_>>().join(",")
 }
 
@@ -157,6 +176,9 @@ fn with_template(step: &Step, template: Option<&Value>) -> Step {
     env.append(&mut merged.env);
     merged.env = env;
     merged.volume_mounts.extend(template.volume_mounts);
+    if let Some(env_from) = template.other.get("envFrom") {
+        merged.other.entry("envFrom").or_insert_with(|| env_from.clone());
+    }
     merged
 }
 

@@ -13,7 +13,7 @@ use tm_resources::{
 };
 
 use super::{now, set};
-use crate::runner::kubelet::{INTERNAL_RESULT, TOO_LARGE};
+use crate::runner::kubelet::{INTERNAL_RESULT, TOO_LARGE, Told};
 
 /// Waiting reasons that will not go away, with the reason Tekton gives the run.
 const HOPELESS: &[(&str, &str)] = &[
@@ -114,13 +114,18 @@ fn step(container: &ContainerStatus) -> StepState {
     }
 }
 
-/// Leaves the results in a step's message and takes out what its container says to Tekton alone: a `Reason` is returned.
+/// Leaves the results in a step's message and takes out what its container says to Tekton alone: a reason is returned, the
+/// code of a step that failed and may is its own.
 fn take_internal(terminated: &mut ContainerStateTerminated) -> Option<String> {
     let reported: Vec<Reported> = serde_json::from_str(terminated.message.as_deref()?).ok()?;
     let (internal, results): (Vec<_>, Vec<_>) =
         reported.into_iter().partition(|reported| reported.type_ == INTERNAL_RESULT);
     terminated.message = serde_json::to_string(&results).ok().filter(|_| !results.is_empty());
-    internal.into_iter().find(|reported| reported.key == "Reason").map(|reported| reported.value)
+    let said =
+        |key: &str| internal.iter().find(|reported| reported.key == key).map(|reported| &reported.value);
+    let code: Option<i32> = said(Told::EXIT_CODE).and_then(|code| code.parse().ok());
+    terminated.exit_code = code.unwrap_or(terminated.exit_code);
+    said(Told::REASON).cloned().or_else(|| code.map(|_| Told::CONTINUED.to_owned()))
 }
 
 fn waiting(containers: &[ContainerStatus]) -> Option<(&'static str, &ContainerStatus, String)> {
@@ -166,7 +171,16 @@ fn fail(status: &mut TaskRunStatus, pod: &Pod, containers: &[ContainerStatus]) {
     match failed {
         Some((container, terminated)) => {
             let reason = terminated.reason.as_deref().unwrap_or("Error");
-            let text = format!("\"{}\" exited with code {}: {reason}", container.name, terminated.exit_code);
+            let late = take_internal(&mut terminated.clone()).as_deref() == Some(Told::TIMED_OUT);
+            let text = match terminated.exit_code {
+                _ if late => {
+                    format!(
+                        "\"{}\" exited because the step exceeded the specified timeout limit",
+                        container.name
+                    )
+                }
+                code => format!("\"{}\" exited with code {code}: {reason}", container.name),
+            };
             end(status, "StepFailed", &text);
         }
         None => {
@@ -204,6 +218,13 @@ mod tests {
         assert_eq!(terminated.reason.as_deref(), Some("Error"));
         assert_eq!(terminated.message.as_deref(), Some(&*format!("[{result}]")));
         assert_eq!(step.other["imageID"], "i@sha256:1");
+    }
+
+    #[test]
+    fn a_step_that_failed_and_may_shows_its_code() {
+        let step = step(&container(r#"[{"key":"ExitCode","value":"7","type":3}]"#));
+        assert_eq!(step.termination_reason.as_deref(), Some("Continued"));
+        assert_eq!(step.terminated.map(|terminated| terminated.exit_code), Some(7));
     }
 
     #[test]

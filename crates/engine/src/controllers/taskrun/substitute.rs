@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use serde_json::Value;
 use tm_resources::tekton::{ParamValue, TaskRun, TaskSpec};
 
-use super::Refused;
+use super::{Refused, pod::container_name};
 
 /// Folder in which steps leave results.
 pub(super) const RESULTS: &str = "/tekton/results";
@@ -29,6 +29,10 @@ pub(super) fn resolve(run: &TaskRun, task_name: &str, task: &TaskSpec) -> Result
     workspaces(run, task, &mut values).map_err(invalid)?;
     for result in &task.results {
         values.string(&format!("results.{}.path", result.name), format!("{RESULTS}/{}", result.name));
+    }
+    for (index, step) in task.steps.iter().enumerate() {
+        let name = container_name(index, step);
+        values.string(&format!("steps.{name}.exitCode.path"), format!("/tekton/steps/{name}/exitCode"));
     }
     values.string("context.taskRun.name", run.name_any());
     values.string("context.taskRun.namespace", run.namespace().unwrap_or_default());

@@ -26,7 +26,7 @@ use kube::{
 };
 use serde_json::json;
 use tm_resources::labels::tm::ISOLATION;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -36,10 +36,10 @@ use super::{
         status::{ContainerRun, State},
         volumes::{self, VolumeError},
     },
-    Deletion, Kubelet, MAY_FAIL, PORT, SCRIPT, SEQUENTIAL, SHUTDOWN_GRACE,
+    Deletion, Kubelet, PORT, SCRIPT, SEQUENTIAL, SHUTDOWN_GRACE, SKIP, TIME_LIMIT,
     readiness::Readiness,
 };
-use crate::{api::NODE_NAME, events::Teller};
+use crate::{api::NODE_NAME, autoscaler::parse_duration, events::Teller};
 
 /// First and longest pause before a container that ended is started again (Kubernetes: 10 s to 5 min; a machine of one's
 /// own is not shared, so the first retry comes sooner).
@@ -192,6 +192,7 @@ impl Actor {
             crate::paths::private_dir(&folder, 0o755).map_err(VolumeError::from)?;
             volumes::give_to_container(&folder).map_err(VolumeError::from)?;
         }
+        crate::paths::private_dir(&self.dir.join("steps"), 0o755).map_err(VolumeError::from)?;
         self.write_scripts().map_err(VolumeError::from)?;
         let folder = self.dir.join("volumes");
         let client = &self.kubelet.client;
@@ -319,35 +320,51 @@ impl Actor {
 
     /// Runs the containers one after the other, as Tekton's steps.
     async fn run_in_turn(&self) {
-        let may_fail = self.pod.annotations().get(MAY_FAIL).cloned().unwrap_or_default();
         for run in self.runs().iter_mut() {
             run.state = State::waiting("PodInitializing");
         }
         let mut failed = false;
         for index in 0..self.containers().len() {
-            if failed {
-                self.skip(index);
+            if failed || self.listed(SKIP, index) {
+                self.skip(index, i32::from(failed));
                 continue;
             }
             if let Err(error) = self.start(index).await {
                 return self.fail_to_start(index, &error).await;
             }
             self.report().await;
-            let name = self.name(index);
-            let exit = match self.kubelet.slot(&self.uid, name).running {
-                Some(container) => container.wait().await,
-                None => Exit { code: 255 },
-            };
-            self.ended(index, exit);
-            failed = exit.code != 0 && !may_fail.split(',').any(|listed| listed == name);
+            let (exit, timed_out) = self.wait_in_time(index).await;
+            self.step_ended(index, exit, timed_out);
+            failed = self.runs()[index].state.failed();
         }
         self.report().await;
         self.clear();
     }
 
+    /// Waits for the end of a container; one that takes longer than it may is killed.
+    async fn wait_in_time(&self, index: usize) -> (Exit, bool) {
+        let Some(container) = self.kubelet.slot(&self.uid, self.name(index)).running else {
+            return (Exit { code: 255 }, false);
+        };
+        let limit = self.pod.annotations().get(&format!("{TIME_LIMIT}{index}"));
+        let Some(limit) = limit.and_then(|text| parse_duration(text)).filter(|limit| !limit.is_zero()) else {
+            return (container.wait().await, false);
+        };
+        match timeout(limit, container.wait()).await {
+            Ok(exit) => (exit, false),
+            Err(_) => (container.stop(Duration::ZERO).await, true),
+        }
+    }
+
+    /// Whether the comma list of an annotation names the container.
+    fn listed(&self, annotation: &str, index: usize) -> bool {
+        let list = self.pod.annotations().get(annotation).map(String::as_str).unwrap_or_default();
+        list.split(',').any(|listed| listed == self.name(index))
+    }
+
     /// Removes what only running containers need: a build's workspace is large, its log is not.
     fn clear(&self) {
-        for folder in ["volumes", "tmp", "tekton"] {
+        for folder in ["volumes", "tmp", "tekton", "steps"] {
             if let Err(error) = super::remove_tree(&self.dir.join(folder)) {
                 tracing::warn!(pod = %self.pod.name_any(), %error, "failed to remove a pod's volumes");
             }

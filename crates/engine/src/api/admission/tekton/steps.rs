@@ -9,6 +9,8 @@ use crate::api::names;
 
 /// What a step with a `ref` takes from the StepAction.
 const FROM_REF: &[&str] = &["image", "command", "args", "script", "env", "volumeMounts", "results"];
+/// What the webhook says of features that are off by default.
+const ALPHA: &str = "requires \"enable-api-fields\" feature gate to be \"alpha\" but it is \"beta\"";
 const BAD_NAME: &str = "Task step name must be a valid DNS Label, For more info refer to \
      https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#names";
 
@@ -35,6 +37,12 @@ fn one(step: &Value, image_of_template: bool) -> Problems {
     }
     for (n, mount) in items(step, "volumeMounts").iter().enumerate() {
         problems.add(one_mount(mount).within("volumeMounts", n));
+    }
+    for (field, stream) in [("stdoutConfig", "stdout"), ("stderrConfig", "stderr")] {
+        if is_set(step, field) {
+            let message = format!("step {stream} stream support {ALPHA}");
+            problems.add(Problems::of(message, &[]));
+        }
     }
     let on_error = text(step, "onError");
     if !matches!(on_error, "" | "continue" | "stopAndFail") && !on_error.contains("$(params.") {

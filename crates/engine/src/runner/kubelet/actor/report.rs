@@ -15,7 +15,8 @@ use super::{
             Exit,
             status::{State, pod_status},
         },
-        results,
+        MAY_FAIL, results,
+        results::Told,
     },
     Actor, CreateError, chain,
 };
@@ -77,33 +78,57 @@ impl Actor {
         }
     }
 
-    /// A step after a failed one: Tekton lets it end with code 1 at once.
-    pub(super) fn skip(&self, index: usize) {
+    /// A step that is not run: with code 1 after a failed one, else with 0.
+    pub(super) fn skip(&self, index: usize, code: i32) {
         let now = Timestamp::now();
-        let message = results::SKIPPED.to_owned();
-        let skipped = State::Terminated { since: now, until: now, code: 1, reason: "Error", message };
-        self.set_state(index, skipped);
+        let reason = if code == 0 { "Completed" } else { "Error" };
+        let message = Told::Skipped.message();
+        self.set_state(index, State::Terminated { since: now, until: now, code, reason, message });
     }
 
     pub(super) fn ended(&self, index: usize, exit: Exit) {
-        let name = self.name(index);
-        self.kubelet.slot(&self.uid, name).log.close();
-        self.kubelet.set_running(&self.uid, name, None);
-        let message = if self.sequential() {
-            results::termination_message(&self.dir.join("tekton/results"))
-        } else if exit.code != 0 && self.falls_back_to_log(index) {
-            self.kubelet.slot(&self.uid, name).log.last_words(MESSAGE_LINES, MESSAGE_BYTES)
+        let message = if exit.code != 0 && self.falls_back_to_log(index) {
+            self.kubelet.slot(&self.uid, self.name(index)).log.last_words(MESSAGE_LINES, MESSAGE_BYTES)
         } else {
             String::new()
         };
-        let reason = if exit.code == 0 { "Completed" } else { "Error" };
+        self.over(index, exit.code, message);
+    }
+
+    /// A step ended. One that may fail ends well for Kubernetes, as with Tekton's entrypoint, and tells its code.
+    pub(super) fn step_ended(&self, index: usize, exit: Exit, timed_out: bool) {
+        let (code, told) = match exit.code {
+            _ if timed_out => (1, Some(Told::TimedOut)),
+            0 => (0, None),
+            code if self.listed(MAY_FAIL, index) => (0, Some(Told::Continued(code))),
+            code => (code, None),
+        };
+        self.leave_exit_code(index, exit.code);
+        self.over(index, code, results::termination_message(&self.dir.join("tekton/results"), told));
+    }
+
+    /// Later steps read it at `$(steps.step-NAME.exitCode.path)`. Steps cannot write there.
+    fn leave_exit_code(&self, index: usize, code: i32) {
+        let folder = self.dir.join("steps").join(self.name(index));
+        let written = crate::paths::private_dir(&folder, 0o755)
+            .and_then(|()| fs_err::write(folder.join("exitCode"), code.to_string()));
+        if let Err(error) = written {
+            tracing::warn!(pod = %self.pod.name_any(), %error, "failed to leave a step's exit code");
+        }
+    }
+
+    fn over(&self, index: usize, code: i32, message: String) {
+        let name = self.name(index);
+        self.kubelet.slot(&self.uid, name).log.close();
+        self.kubelet.set_running(&self.uid, name, None);
+        let reason = if code == 0 { "Completed" } else { "Error" };
         let run = &mut self.runs()[index];
         let since = match run.state {
             State::Running { since } => since,
             _ => Timestamp::now(),
         };
         run.ready = false;
-        run.state = State::Terminated { since, until: Timestamp::now(), code: exit.code, reason, message };
+        run.state = State::Terminated { since, until: Timestamp::now(), code, reason, message };
     }
 
     /// Whether the end of a failed container's output is its termination message.

@@ -87,6 +87,7 @@ impl Actor {
         let mut mounts = vec![own(self.dir.join("tmp"), "/tmp", true)];
         if self.sequential() {
             mounts.push(own(self.dir.join("tekton"), "/tekton", true));
+            mounts.push(own(self.dir.join("steps"), "/tekton/steps", false));
             mounts.push(own(self.kubelet.build_cache(), "/tekton/cache", true));
             mounts.push(own(self.kubelet.binaries(), TOOLS, false));
         }
