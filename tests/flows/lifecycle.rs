@@ -109,6 +109,21 @@ async fn two_commands_at_once_share_one_engine() {
     assert!(one.stderr.contains("No services found"), "{one:?}");
 }
 
+#[tokio::test]
+async fn two_first_deploys_at_once_share_one_engine() {
+    if tools::find("curl").is_none() {
+        return;
+    }
+    let machine = machine();
+    let deployed = |name: &'static str, answer: &'static str| deploy(&machine, name, answer, &[]);
+    tokio::join!(deployed("one", "echo 1"), deployed("two", "echo 2"));
+    let answers = tokio::join!(reply(&machine, "one"), reply(&machine, "two"));
+    assert_eq!(answers, ("1".to_owned(), "2".to_owned()));
+    let all = machine.processes();
+    let engines: Vec<_> = all.iter().filter(|(_, line)| line.split(' ').nth(1) == Some("engine")).collect();
+    assert_eq!(engines.len(), 1, "{all:?}");
+}
+
 async fn get(machine: &Machine, kind: &str, name: &str) -> Result<Value> {
     let text = machine.tm_ok(["get", kind, name, "-o", "json"]).await?;
     Ok(serde_json::from_str(&text)?)

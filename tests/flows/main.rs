@@ -12,6 +12,7 @@ mod scheduled;
 mod setup;
 mod steps;
 mod support;
+mod traffic;
 
 use tm_testkit::machine::Machine;
 

@@ -8,6 +8,7 @@
 mod gate;
 mod load;
 mod policy;
+mod slow_down;
 
 use std::{
     collections::HashMap,
@@ -19,9 +20,10 @@ use tm_resources::serving::Revision;
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use gate::Limits;
 pub use gate::{Endpoint, EnterError, Gate, Permit};
-pub use policy::Policy;
-pub(crate) use policy::{duration_text, parse_duration};
+pub use policy::{Metric, Policy};
+pub(crate) use policy::{duration_text, is_hpa, parse_duration};
 
 use crate::controllers::RevisionRef;
 

@@ -6,6 +6,7 @@
 //! Revision's [`Gate`](crate::autoscaler::Gate) while a pod is started.
 
 mod forward;
+mod patience;
 mod table;
 mod watch;
 
@@ -35,7 +36,16 @@ const FUNCTION: &str = ":function:";
 const DEFAULT_NAMESPACE: &str = "default";
 
 /// Body of an answer: ours or the function's.
-pub(crate) type Body = BoxBody<Bytes, hyper::Error>;
+pub(crate) type Body = BoxBody<Bytes, BodyError>;
+
+/// Why an answer ends before its end; the caller's connection breaks off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error("the function's answer broke off")]
+    Pod(#[source] hyper::Error),
+    #[error("the function's answer took too long")]
+    TimedOut,
+}
 
 /// The ingress. Cheap to share.
 pub struct Ingress {

@@ -60,6 +60,14 @@ pub mod autoscaling {
     pub const RETENTION: &str = "autoscaling.knative.dev/scale-to-zero-pod-retention-period";
     /// `concurrency` or `rps`.
     pub const METRIC: &str = "autoscaling.knative.dev/metric";
+    /// [`HPA`] or Knative's own autoscaler.
+    pub const CLASS: &str = "autoscaling.knative.dev/class";
+    /// Kubernetes' autoscaler: by processor or memory, and never to zero.
+    pub const HPA: &str = "hpa.autoscaling.knative.dev";
+    /// Never fewer pods than this, unless there are none.
+    pub const ACTIVATION_SCALE: &str = "autoscaling.knative.dev/activation-scale";
+    /// How long fewer pods must have been enough before there are fewer, a Go duration.
+    pub const SCALE_DOWN_DELAY: &str = "autoscaling.knative.dev/scale-down-delay";
 }
 
 /// Tekton: labels of runs and their pods.

@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{load::Load, policy::Policy};
+use super::{load::Load, policy::Policy, slow_down::SlowDown};
 use crate::controllers::RevisionRef;
 
 /// Requests that wait for a pod; one more is refused (Knative's activator: 10 000 in all).
@@ -70,6 +70,7 @@ struct State {
     ready_once: bool,
     endpoints: Vec<Arc<Endpoint>>,
     load: Load,
+    slow_down: SlowDown,
 }
 
 /// A request inside: dropping it lets the next one in.
@@ -77,6 +78,17 @@ struct State {
 pub struct Permit {
     gate: Arc<Gate>,
     endpoint: Arc<Endpoint>,
+}
+
+/// How long an exchange with a pod may take, from when the pod has the request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Until its end.
+    pub(crate) whole: Duration,
+    /// Until the answer begins.
+    pub(crate) first_byte: Duration,
+    /// Between parts of the answer.
+    pub(crate) idle: Option<Duration>,
 }
 
 /// A request counted from its arrival on, whether it waits or runs.
@@ -104,6 +116,7 @@ impl Gate {
             ready_once: false,
             endpoints: Vec::new(),
             load: Load::new(),
+            slow_down: SlowDown::default(),
         };
         Self {
             revision,
@@ -184,6 +197,12 @@ impl Gate {
     /// Longest time of a request.
     pub fn timeout(&self) -> Duration {
         self.state().policy.timeout
+    }
+
+    /// Longest times of an exchange with a pod.
+    pub(crate) fn limits(&self) -> Limits {
+        let policy = &self.state().policy;
+        Limits { whole: policy.timeout, first_byte: policy.first_byte, idle: policy.idle }
     }
 
     /// Waits for a pod with room.
@@ -269,7 +288,9 @@ impl Gate {
             if !state.ready_once {
                 return;
             }
-            wanted(&state)
+            let (now, delay) = (wanted(&state), state.policy.delay);
+            let most = state.slow_down.after(now, delay);
+            state.policy.clamp(most)
         };
         let running = u32::try_from(self.state().endpoints.len()).unwrap_or(u32::MAX);
         let before = self.desired.swap(wanted, Ordering::Relaxed);
@@ -302,9 +323,8 @@ fn wanted(state: &State) -> u32 {
     if state.load.idle() >= policy.window + policy.retention {
         return policy.clamp(0);
     }
-    let pods = |average: f64| (average / policy.target).ceil();
-    let stable = pods(state.load.average(policy.window));
-    let panic = pods(state.load.average(PANIC_WINDOW));
+    let pods = |window| (state.load.average(policy.metric, window) / policy.target).ceil();
+    let (stable, panic) = (pods(policy.window), pods(PANIC_WINDOW));
     let running = u32::try_from(state.endpoints.len()).unwrap_or(u32::MAX).max(1);
     let sudden = panic >= 2.0 * f64::from(running);
     let most = if sudden { stable.max(panic) } else { stable };
@@ -356,138 +376,4 @@ impl Drop for Queued<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn gate() -> (Arc<Gate>, mpsc::Receiver<RevisionRef>) {
-        let (wishes, receiver) = mpsc::channel(8);
-        let revision = RevisionRef { namespace: "default".into(), name: "a-00001".into() };
-        (Arc::new(Gate::new(revision, wishes)), receiver)
-    }
-
-    fn pod(number: u16) -> (String, SocketAddr) {
-        (format!("pod{number}"), SocketAddr::from(([127, 0, 0, 1], number)))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_request_waits_for_the_first_pod_and_asks_for_it() {
-        let (gate, mut wishes) = gate();
-        gate.configure(Policy::default(), true);
-        let waiting = tokio::spawn({
-            let gate = Arc::clone(&gate);
-            async move { gate.enter().await }
-        });
-        wishes.recv().await.expect("a pod is asked for");
-        assert_eq!(gate.desired(), 1);
-        gate.set_endpoints([pod(7)]);
-        let permit = waiting.await.expect("it ran").expect("it got in");
-        assert_eq!(permit.address().port(), 7);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_ever() {
-        let (gate, _wishes) = gate();
-        gate.configure(Policy { timeout: Duration::from_secs(3), ..Policy::default() }, true);
-        let error = gate.enter().await.expect_err("there is no pod");
-        assert_eq!(error, EnterError::TimedOut(Duration::from_secs(3)));
-        assert_eq!(gate.state().load.inside(), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_caller_that_hangs_up_leaves_the_queue() {
-        let (gate, _wishes) = gate();
-        gate.configure(Policy::default(), true);
-        let waiting = tokio::time::timeout(Duration::from_secs(1), gate.enter());
-        assert!(waiting.await.is_err());
-        assert_eq!((gate.waiting.load(Ordering::Relaxed), gate.state().load.inside()), (0, 0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_request_that_got_in_keeps_no_gate_alive() {
-        let (gate, _wishes) = gate();
-        gate.configure(Policy::default(), true);
-        gate.set_endpoints([pod(7)]);
-        drop(gate.enter().await.expect("there is room"));
-        assert_eq!(Arc::strong_count(&gate), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pod_that_refused_once_is_tried_again() {
-        let (gate, _wishes) = gate();
-        gate.configure(Policy::default(), true);
-        gate.set_endpoints([pod(7)]);
-        gate.enter().await.expect("there is room").condemn();
-        assert!(gate.try_pick().is_none());
-        gate.tick();
-        assert!(gate.try_pick().is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_failure_answers_those_who_wait() {
-        let (gate, mut wishes) = gate();
-        gate.configure(Policy::default(), true);
-        let waiting = tokio::spawn({
-            let gate = Arc::clone(&gate);
-            async move { gate.enter().await }
-        });
-        wishes.recv().await.expect("a pod is asked for");
-        gate.fail(Some("no image".into()));
-        let error = waiting.await.expect("it ran").expect_err("it failed");
-        assert_eq!(error, EnterError::Failed("no image".into()));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_request_a_pod_and_the_next_when_it_left() {
-        let (gate, _wishes) = gate();
-        gate.configure(Policy { concurrency: 1, ..Policy::default() }, true);
-        gate.set_endpoints([pod(1)]);
-        let first = gate.enter().await.expect("there is room");
-        let second = tokio::spawn({
-            let gate = Arc::clone(&gate);
-            async move { gate.enter().await.map(|permit| permit.address().port()) }
-        });
-        tokio::task::yield_now().await;
-        assert!(!second.is_finished());
-        drop(first);
-        assert_eq!(second.await.expect("it ran"), Ok(1));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn idle_for_a_window_means_zero() {
-        let (gate, _wishes) = gate();
-        gate.set_endpoints([pod(1)]);
-        gate.configure(Policy::default(), true);
-        drop(gate.enter().await.expect("there is room"));
-        for _ in 0..59 {
-            tokio::time::advance(Duration::from_secs(1)).await;
-            gate.tick();
-        }
-        assert_eq!(gate.desired(), 1);
-        tokio::time::advance(Duration::from_secs(1)).await;
-        gate.tick();
-        assert_eq!(gate.desired(), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_ready_revision_without_requests_starts_nothing() {
-        let (gate, _wishes) = gate();
-        gate.configure(Policy::default(), true);
-        tokio::time::advance(Duration::from_secs(1)).await;
-        gate.tick();
-        assert_eq!(gate.desired(), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_rise_brings_pods_within_the_limit() {
-        let (gate, _wishes) = gate();
-        gate.configure(Policy { concurrency: 1, target: 0.7, max: 3, ..Policy::default() }, true);
-        gate.set_endpoints([pod(1)]);
-        let _inside = gate.enter().await.expect("there is room");
-        for _ in 0..5 {
-            gate.state().load.enter();
-        }
-        tokio::time::advance(Duration::from_secs(1)).await;
-        gate.tick();
-        assert_eq!(gate.desired(), 3);
-    }
-}
+mod tests;

@@ -1,8 +1,10 @@
-//! Concurrency over time: how many requests were inside, averaged over the last seconds.
+//! Requests over time: how many were inside, and how many came in a second, averaged over the last seconds.
 
 use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
+
+use super::policy::Metric;
 
 /// Longest window that is kept, in ticks of a second (Knative: at most 1 h).
 const KEEP: usize = 3600;
@@ -17,8 +19,19 @@ pub(super) struct Load {
     ticked: Instant,
     /// When the last request left or the figures began.
     active: Instant,
-    /// Average of each past tick, newest last.
-    ticks: VecDeque<f64>,
+    /// Requests since the last tick.
+    came: u32,
+    /// Past ticks, newest last.
+    ticks: VecDeque<Tick>,
+}
+
+/// Averages over a tick.
+#[derive(Clone, Copy, Debug)]
+struct Tick {
+    /// Requests at a time.
+    inside: f64,
+    /// Requests in a second.
+    came: f64,
 }
 
 // === impl Load ===
@@ -26,12 +39,13 @@ pub(super) struct Load {
 impl Load {
     pub(super) fn new() -> Self {
         let now = Instant::now();
-        Self { inside: 0, area: 0.0, changed: now, ticked: now, active: now, ticks: VecDeque::new() }
+        Self { inside: 0, area: 0.0, changed: now, ticked: now, active: now, came: 0, ticks: VecDeque::new() }
     }
 
     pub(super) fn enter(&mut self) {
         self.advance();
         self.inside += 1;
+        self.came = self.came.saturating_add(1);
     }
 
     pub(super) fn leave(&mut self) {
@@ -59,22 +73,24 @@ impl Load {
     pub(super) fn tick(&mut self) {
         self.advance();
         let length = (self.changed - self.ticked).as_secs_f64();
-        let average = if length > 0.0 { self.area / length } else { f64::from(self.inside) };
+        let inside = if length > 0.0 { self.area / length } else { f64::from(self.inside) };
+        let came = f64::from(std::mem::take(&mut self.came)) / length.max(1.0);
         self.area = 0.0;
         self.ticked = self.changed;
-        self.ticks.push_back(average);
+        self.ticks.push_back(Tick { inside, came });
         if self.ticks.len() > KEEP {
             self.ticks.pop_front();
         }
     }
 
     /// Average over the last `window`, or over what there is of it.
-    pub(super) fn average(&self, window: Duration) -> f64 {
+    pub(super) fn average(&self, metric: Metric, window: Duration) -> f64 {
         let count = usize::try_from(window.as_secs().max(1)).unwrap_or(KEEP).min(self.ticks.len());
         if count == 0 {
-            return f64::from(self.inside);
+            return f64::from(if metric == Metric::Rps { self.came } else { self.inside });
         }
-        let newest = self.ticks.iter().rev().take(count);
+        let of = |tick: &Tick| if metric == Metric::Rps { tick.came } else { tick.inside };
+        let newest = self.ticks.iter().rev().take(count).map(of);
         newest.sum::<f64>() / f64::from(u32::try_from(count).unwrap_or(u32::MAX))
     }
 
@@ -99,8 +115,10 @@ mod tests {
         load.leave();
         tokio::time::advance(Duration::from_secs(1)).await;
         load.tick();
-        assert!((load.average(Duration::from_secs(2)) - 1.0).abs() < 1e-6);
-        assert!(load.average(Duration::from_secs(1)).abs() < 1e-6);
+        let average = |metric, seconds| load.average(metric, Duration::from_secs(seconds));
+        assert!((average(Metric::Concurrency, 2) - 1.0).abs() < 1e-6);
+        assert!(average(Metric::Concurrency, 1).abs() < 1e-6);
+        assert!((average(Metric::Rps, 2) - 1.0).abs() < 1e-6);
         assert_eq!(load.idle(), Duration::from_secs(1));
     }
 }

@@ -17,7 +17,11 @@ use tm_resources::{
 };
 
 use super::{Context, ReconcileError, RevisionRef, context::owned_by, service::summary};
-use crate::{autoscaler::parse_duration, events::Teller, runner::kubelet::chain};
+use crate::{
+    autoscaler::{is_hpa, parse_duration},
+    events::Teller,
+    runner::kubelet::chain,
+};
 
 /// Port containers think they listen on (Knative's default); the kubelet chooses the real one.
 const DEFAULT_PORT: i32 = 8080;
@@ -59,6 +63,11 @@ pub(super) async fn reconcile(
             return Ok(Action::requeue(IMAGE_RETRY));
         }
     };
+    if revision.status.is_none() && is_hpa(&revision) {
+        let message =
+            "the embedded engine scales by requests, from one pod on: it measures no processor and no memory";
+        context.events.warn(&*revision, Teller::Serving("revision"), "AutoscalerClassUnsupported", message);
+    }
     let was_ready = is_ready(&revision);
     let gate = context.autoscaler.configure(&reference, &revision, was_ready);
     let left = time_left(&revision, context.began).filter(|_| !was_ready);

@@ -15,11 +15,11 @@ use http::{
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::client::legacy::{Client, Error, connect::HttpConnector};
 use tm_serve::Peer;
 use tokio::time::timeout;
 
-use super::{Body, Refused};
+use super::{Body, BodyError, Refused, patience::Patience};
 use crate::autoscaler::{Gate, Permit};
 
 /// Largest body that is kept so that the request can be sent to another pod when the first one is just going away.
@@ -49,6 +49,7 @@ pub(crate) enum Payload {
 /// An answer's body; the pod counts as busy until it is gone.
 struct Answer {
     body: Incoming,
+    patience: Patience,
     _permit: Permit,
 }
 
@@ -77,8 +78,8 @@ async fn exchange(
         Kept::Whole(bytes) => bytes,
         Kept::Not(body) => {
             let permit = gate.enter().await?;
-            let sent = client.request(outgoing(&parts, &permit, Payload::Streamed(body))).await;
-            return sent.map(|response| incoming(response, permit)).map_err(Refused::Broken);
+            let sent = attempt(client, gate, outgoing(&parts, &permit, Payload::Streamed(body))).await?;
+            return sent.map(|answer| answer.into_response(permit)).map_err(Refused::Broken);
         }
     };
     let mut attempts_left = ATTEMPTS;
@@ -86,8 +87,8 @@ async fn exchange(
         attempts_left -= 1;
         let permit = gate.enter().await?;
         let body = Payload::Kept(Full::new(bytes.clone()));
-        match client.request(outgoing(&parts, &permit, body)).await {
-            Ok(response) => return Ok(incoming(response, permit)),
+        match attempt(client, gate, outgoing(&parts, &permit, body)).await? {
+            Ok(answer) => return Ok(answer.into_response(permit)),
             Err(error) if error.is_connect() && attempts_left > 0 => {
                 permit.condemn();
                 // The pod was leaving; its successor is asked for by the gate.
@@ -95,6 +96,27 @@ async fn exchange(
             }
             Err(error) => return Err(Refused::Broken(error)),
         }
+    }
+}
+
+/// The beginning of an answer, and how long its rest may take.
+struct Begun {
+    response: Response<Incoming>,
+    patience: Patience,
+}
+
+/// Sends to a pod and waits for the answer to begin.
+async fn attempt(
+    client: &Client<HttpConnector, Payload>,
+    gate: &Gate,
+    request: Request<Payload>,
+) -> Result<Result<Begun, Error>, Refused> {
+    let limits = gate.limits();
+    let patience = Patience::from_now(limits);
+    let first = limits.idle.map_or(limits.first_byte, |idle| idle.min(limits.first_byte));
+    match timeout(first, client.request(request)).await {
+        Ok(sent) => Ok(sent.map(|response| Begun { response, patience })),
+        Err(_) => Err(Refused::TimedOut(first.as_secs())),
     }
 }
 
@@ -129,15 +151,6 @@ fn outgoing(parts: &Parts, permit: &Permit, body: Payload) -> Request<Payload> {
     request
 }
 
-fn incoming(response: Response<Incoming>, permit: Permit) -> Response<Body> {
-    let (mut parts, body) = response.into_parts();
-    strip(&mut parts.headers);
-    if body.size_hint().exact().is_none() {
-        parts.headers.remove(CONTENT_LENGTH);
-    }
-    Response::from_parts(parts, Answer { body, _permit: permit }.boxed())
-}
-
 fn strip(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -164,6 +177,21 @@ fn forwarded(headers: &mut HeaderMap, peer: &Peer) {
         headers.insert("x-forwarded-for", value);
     }
     headers.entry("x-forwarded-proto").or_insert(HeaderValue::from_static("http"));
+}
+
+// === impl Begun ===
+
+impl Begun {
+    fn into_response(self, permit: Permit) -> Response<Body> {
+        let (mut parts, body) = self.response.into_parts();
+        strip(&mut parts.headers);
+        if body.size_hint().exact().is_none() {
+            parts.headers.remove(CONTENT_LENGTH);
+        }
+        let mut patience = self.patience;
+        patience.heard();
+        Response::from_parts(parts, Answer { body, patience, _permit: permit }.boxed())
+    }
 }
 
 // === impl Payload ===
@@ -201,13 +229,19 @@ impl hyper::body::Body for Payload {
 
 impl hyper::body::Body for Answer {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        if polled.is_pending() {
+            return this.patience.poll_end(cx).map(|()| Some(Err(BodyError::TimedOut)));
+        }
+        this.patience.heard();
+        polled.map_err(BodyError::Pod)
     }
 
     fn is_end_stream(&self) -> bool {
