@@ -1,6 +1,7 @@
 //! Source to URL to reply, as a user does it: the real `tm`, its engine, real toolchains, HTTP.
 
 mod both;
+mod clients;
 mod events;
 mod faults;
 mod hardening;

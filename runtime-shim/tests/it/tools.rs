@@ -1,25 +1,11 @@
 //! Toolchains and packages of other languages: looked for, fetched once, and missed loudly.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 
 /// A folder under the target directory that `make` fills once; `name` names its content, versions included.
 pub(crate) fn cached(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
-    // One at a time: package managers compete for their own caches anyway.
-    static LOCK: Mutex<()> = Mutex::new(());
-    let _guard = LOCK.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    if !folder.exists() {
-        let part = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        make(part.path());
-        // Another test run may have been quicker; then its folder is as good.
-        if fs::rename(part.path(), &folder).is_err() {
-            assert!(folder.exists());
-        }
-    }
-    folder
+    tm_testkit::tools::cached(env!("CARGO_TARGET_TMPDIR"), name, make)
 }
 
 /// Runs a command that must succeed.
