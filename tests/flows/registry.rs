@@ -2,7 +2,12 @@
 
 mod front;
 
-use std::{net::TcpListener, process::Stdio, time::Duration};
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use tm_testkit::{
@@ -36,6 +41,10 @@ pub(crate) async fn start(machine: &Machine) -> Result<Option<Registry>> {
          http: {{addr: '{address}'}}\nauth: {{htpasswd: {{realm: test, path: {dir}/htpasswd}}}}\n",
         dir = folder.display()
     );
+    serve(program, &folder, address, config).await.map(Some)
+}
+
+async fn serve(program: PathBuf, folder: &Path, address: String, config: String) -> Result<Registry> {
     fs_err::write(folder.join("config.yml"), config)?;
     let process = Command::new(program)
         .arg("serve")
@@ -49,7 +58,39 @@ pub(crate) async fn start(machine: &Machine) -> Result<Option<Registry>> {
         tokio::net::TcpStream::connect(&address).await.context("it listens").map(drop)
     })
     .await?;
-    Ok(Some(Registry { address, _process: process }))
+    Ok(Registry { address, _process: process })
+}
+
+/// Starts one with TLS, whose certificate an authority of its own has signed, and without a password; its address and the
+/// authority's file.
+pub(crate) async fn start_tls(machine: &Machine) -> Result<Option<(Registry, String)>> {
+    let (Some(program), Some(openssl)) = (tools::find("docker-registry"), tools::find("openssl")) else {
+        return Ok(None);
+    };
+    let folder = machine.path().join("registry-tls");
+    fs_err::create_dir_all(&folder)?;
+    let file = |name: &str| folder.join(name).display().to_string();
+    let (ca, key, certificate) = (file("ca.pem"), file("key.pem"), file("certificate.pem"));
+    fs_err::write(file("names"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")?;
+    let steps = [
+        format!("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout {key}.ca -out {ca}"),
+        format!("req -newkey rsa:2048 -nodes -subj /CN=registry -keyout {key} -out {certificate}.request"),
+        format!(
+            "x509 -req -days 2 -in {certificate}.request -CA {ca} -CAkey {key}.ca -CAcreateserial -extfile {names} -out {certificate}",
+            names = file("names"),
+        ),
+    ];
+    for step in steps {
+        let ran = Command::new(&openssl).args(step.split(' ')).output().await?;
+        ensure!(ran.status.success(), "openssl {step}: {}", String::from_utf8_lossy(&ran.stderr));
+    }
+    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    let config = format!(
+        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {data}}}}}\n\
+         http: {{addr: '{address}', tls: {{certificate: {certificate}, key: {key}}}}}\n",
+        data = file("data"),
+    );
+    Ok(Some((serve(program, &folder, address, config).await?, ca)))
 }
 
 /// Stores the credentials of user `u`.

@@ -110,6 +110,24 @@ async fn a_builder_of_its_own() -> Result<()> {
     Ok(())
 }
 
+/// An authority of the operator's own is trusted where it is named, and nowhere else.
+#[tokio::test]
+async fn a_registry_with_an_authority_of_its_own() -> Result<()> {
+    let machine = machine();
+    let Some((registry, authority)) = registry::start_tls(&machine).await? else { return Ok(()) };
+    // The base alone is small.
+    let setup =
+        ["setup", "--force", "--registry-host", &registry.address, "--builder-image", "r.example.com/b:1"];
+    let stranger = machine.tm(setup).await;
+    ensure!(stranger.code == 1 && stranger.stderr.contains("certificate"), "{stranger:?}");
+    let ran = machine.tm(setup.iter().chain(&["--registry-ca", &authority])).await;
+    let pushed = format!("{}/tm/base@sha256:", registry.address);
+    ensure!(ran.code == 0 && ran.stderr.contains(&pushed), "{ran:?}");
+    let again = machine.tm(setup.iter().chain(&["--registry-skip-tls"])).await;
+    ensure!(again.code == 0, "nothing is checked, if that is wanted: {again:?}");
+    Ok(())
+}
+
 /// Images of languages come to the target's registry as they are, and builds use the copies.
 #[tokio::test]
 async fn copies_of_images() -> Result<()> {
