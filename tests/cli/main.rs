@@ -4,6 +4,7 @@ mod delete;
 mod doctor;
 mod dry;
 mod environment;
+mod follow;
 mod git;
 mod streams;
 mod target;

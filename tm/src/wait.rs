@@ -2,9 +2,15 @@
 
 use std::{fmt::Debug, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use futures::StreamExt;
-use kube::{Api, Resource, runtime::WatchStreamExt, runtime::watcher::watch_object};
+use kube::{
+    Api, Resource,
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, watch_object},
+    },
+};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
@@ -51,9 +57,28 @@ where
                 Look::Done(value) => return Ok(value),
                 Look::Waiting(state) => last = state,
             },
-            Some(Err(error)) => last = format!("the API server does not answer: {error}"),
+            Some(Err(error)) => match refusal(error) {
+                Ok(refusal) => return Err(refusal).with_context(|| format!("{what} cannot be followed")),
+                Err(error) => last = format!("the API server does not answer: {error}"),
+            },
             None => bail!("{what}: the watch ended"),
         }
+    }
+}
+
+/// What ends a watch for good: credentials or rights that are not there, or not any more. The rest passes.
+///
+/// # Errors
+/// What is not one.
+pub(crate) fn refusal(error: watcher::Error) -> Result<kube::Error, watcher::Error> {
+    use watcher::Error::{InitialListFailed, WatchFailed, WatchStartFailed};
+    let refused =
+        |error: &kube::Error| matches!(error, kube::Error::Api(status) if matches!(status.code, 401 | 403));
+    match error {
+        InitialListFailed(error) | WatchStartFailed(error) | WatchFailed(error) if refused(&error) => {
+            Ok(error)
+        }
+        other => Err(other),
     }
 }
 

@@ -89,9 +89,9 @@ async fn credentials_that_are_no_good() -> Result<()> {
     let good = kubeconfig(&machine).await?;
     let get = async |config: &str| machine.tm(["--config", config, "get", "services"]).await;
 
-    let mut expired = good.clone();
-    expired["users"][0]["user"] = json!({"token": "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"});
-    let ran = get(&write_config(&machine, "expired.json", &expired)?).await;
+    let mut forged = good.clone();
+    forged["users"][0]["user"] = json!({"token": "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"});
+    let ran = get(&write_config(&machine, "forged.json", &forged)?).await;
     failed_with(&ran, &["Unauthorized", "hint: the credentials are wrong or expired"])?;
     ensure!(!ran.stderr.contains("eyJ"), "the token is shown: {ran:?}");
 
@@ -105,6 +105,22 @@ async fn credentials_that_are_no_good() -> Result<()> {
     failed_with(&ran, &["nowhere", "hint:"])?;
     let ran = machine.tm(["--config", "/nonexistent/config", "get", "services"]).await;
     failed_with(&ran, &["/nonexistent/config", "hint:"])
+}
+
+/// Kubernetes makes no token for less than ten minutes, too long for a test; one whose account is gone is refused with the same words.
+#[tokio::test]
+async fn a_token_that_was_good() -> Result<()> {
+    let machine = target().await;
+    let config = account(&machine, "leaver").await?;
+    let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
+    let deploy =
+        async || machine.tm(["--config", &config, "deploy", "service", "hello", "-f", &folder]).await;
+    failed_with(&deploy().await, &["cannot", "tm setup --dry"]).context("it is known, and has no rights")?;
+    machine.kubectl(["delete", "serviceaccount", "leaver"]).await?;
+    wait_for("the token to be refused", LIMIT, async || {
+        failed_with(&deploy().await, &["Unauthorized", "hint: the credentials are wrong or expired"])
+    })
+    .await
 }
 
 #[tokio::test]

@@ -17,7 +17,12 @@ use tm_resources::{
 use tokio::time::{Instant, timeout_at};
 
 use super::super::Session;
-use crate::{error::HintExt, settings::ServiceSettings, target::Target, wait::human};
+use crate::{
+    error::HintExt,
+    settings::ServiceSettings,
+    target::Target,
+    wait::{human, refusal},
+};
 
 /// How long a failure must last: a first False may be of the old Revision, or go away by itself (kn waits 2 s).
 const ERROR_WINDOW: Duration = Duration::from_secs(5);
@@ -49,7 +54,13 @@ pub(super) async fn wait(
             }
             Err(_) => return Err(timed_out(settings, &seen.state, target).await),
             Ok(None) => bail!("the watch of the service `{name}` ended"),
-            Ok(Some(Err(error))) => seen.state = format!("the API server does not answer: {error}"),
+            Ok(Some(Err(error))) => match refusal(error) {
+                Ok(refusal) => {
+                    let text = format!("the service `{name}` was deployed, and cannot be followed");
+                    return Err(anyhow::Error::new(refusal).context(text));
+                }
+                Err(error) => seen.state = format!("the API server does not answer: {error}"),
+            },
             Ok(Some(Ok(None))) => bail!("the service `{name}` was deleted while it was waited for"),
             Ok(Some(Ok(Some(service)))) => {
                 if seen.look(&service, applied.metadata.generation) {
