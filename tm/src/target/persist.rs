@@ -5,7 +5,7 @@ use std::{fmt::Debug, time::Duration};
 
 use kube::{Api, Resource, api::PostParams};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::printer::Printer;
 
@@ -13,6 +13,8 @@ use crate::printer::Printer;
 const ATTEMPTS: u32 = 6;
 /// Pause before the second try, doubled each time: 15 s in all, as an API server that restarts is away for some seconds.
 const PAUSE: Duration = Duration::from_millis(500);
+/// No try begins later: an API server that takes requests and does not answer them is not waited for again and again.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Asks until there is an answer that does not pass. What is asked must be the same when it is asked twice.
 ///
@@ -22,9 +24,10 @@ pub(crate) async fn persist<T>(
     printer: &Printer,
     mut ask: impl AsyncFnMut() -> kube::Result<T>,
 ) -> kube::Result<T> {
+    let start = Instant::now();
     for attempt in 1..ATTEMPTS {
         match ask().await {
-            Err(error) if passes(&error) => {
+            Err(error) if passes(&error) && start.elapsed() < LIMIT => {
                 printer.debug(&format!("request {attempt} of {ATTEMPTS} failed: {error}"));
                 if attempt == 1 {
                     printer.warning("the API server does not answer as it should; trying again");
@@ -118,5 +121,13 @@ mod tests {
         })
         .await;
         assert!(answer.is_err() && asked == ATTEMPTS, "not for ever");
+        let mut asked = 0;
+        let answer: kube::Result<()> = persist(&printer, async || {
+            asked += 1;
+            sleep(LIMIT).await;
+            Err(kube::Error::Service("the API server did not answer".into()))
+        })
+        .await;
+        assert!(answer.is_err() && asked == 1, "nor one that is deaf");
     }
 }
