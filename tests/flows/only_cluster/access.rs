@@ -171,12 +171,21 @@ async fn a_webhook_that_is_down() -> Result<()> {
     let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
     let deploy = ["deploy", "service", "hello", "-f", &folder, "--wait"];
     let looked = machine.tm(["doctor", "--no-pods"]).await;
-    let judged = failed_with(
-        &machine.tm(deploy).await,
-        &["failed calling webhook \"down.tm.example.com\"", "hint: a webhook of the cluster"],
-    );
+    let early = machine.tm(deploy).await;
+    // One that lets dry runs pass is met after the build only.
+    let passing = json!([{"op": "add", "path": "/webhooks/0/matchConditions",
+        "value": [{"name": "real", "expression": "!(has(request.dryRun) && request.dryRun)"}]}]);
+    let patch = ["patch", "validatingwebhookconfiguration", &name, "--type=json", "-p", &passing.to_string()];
+    let patched = machine.kubectl(patch).await;
+    let late = machine.tm(deploy).await;
     machine.kubectl(["delete", "validatingwebhookconfiguration", &name]).await?;
-    judged?;
+    patched?;
+    let taken = "the target was not able to take the service `hello`";
+    let words = [taken, "failed calling webhook \"down.tm.example.com\"", "hint: a webhook of the cluster"];
+    failed_with(&early, &words)?;
+    ensure!(!early.stderr.contains("taskrun"), "a build began: {early:?}");
+    failed_with(&late, &words)?;
+    failed_with(&late, &["error: the image ", "was built, but the service `hello` was not deployed"])?;
     let line = "FAILED webhooks     Knative would not take a Service";
     ensure!(looked.code == 1 && looked.stdout.contains(line), "{looked:?}");
     machine.tm_ok(deploy).await.context("with the webhook out of the way")?;

@@ -95,10 +95,10 @@ async fn check(settings: &ServiceSettings, target: &Target, plan: &Plan, session
     }
 }
 
-/// Says that the target did not take the Service, or could not be asked.
+/// Says what the target did instead of taking the Service.
 fn not_taken(error: kube::Error, settings: &ServiceSettings) -> anyhow::Error {
-    let did = if passes(&error) { "could not be reached for" } else { "refused" };
-    anyhow::Error::new(error).context(format!("the target {did} the service `{}`", settings.name))
+    let text = format!("the target {} the service `{}`", did(&error), settings.name);
+    anyhow::Error::new(error).context(text)
 }
 
 async fn pack(path: PathBuf) -> Result<Archive> {
@@ -166,6 +166,15 @@ async fn deploy(
     let wait = Box::pin(ready::wait(&services, settings, &applied, &target, session));
     let ready = session.interrupt.guard(wait).await.interrupted_leaves(|| goes_on(settings, &target))?;
     shown(&ready, session)
+}
+
+/// What a target did with an object that it does not have now.
+fn did(error: &kube::Error) -> &'static str {
+    match error {
+        kube::Error::Api(_) if passes(error) => "was not able to take",
+        kube::Error::Api(_) => "refused",
+        _ => "could not be reached for",
+    }
 }
 
 /// Says where a deploy stopped: what was built need not be built again.
@@ -242,5 +251,20 @@ async fn adopt(target: &Target, plan: &Plan, service: &Service, session: &Sessio
     });
     if let Err(error) = build::adopt(target, plan, owner).await {
         session.printer.debug(&format!("{error:#}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn who_is_to_blame() {
+        let answer = |code| kube::Error::Api(Box::new(Status { code, ..Status::failure("", "") }));
+        assert_eq!(did(&answer(403)), "refused");
+        assert_eq!(did(&answer(503)), "was not able to take");
+        assert_eq!(did(&kube::Error::Service("Connection refused".into())), "could not be reached for");
     }
 }
