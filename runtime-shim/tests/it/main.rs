@@ -21,6 +21,7 @@ mod lifecycle;
 mod limits;
 mod logs;
 mod metrics;
+mod official_adapter;
 mod official_boto3;
 mod official_cloudevents;
 mod official_go;
