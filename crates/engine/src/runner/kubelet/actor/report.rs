@@ -1,7 +1,8 @@
 //! What the world is told of a pod: its status, and Events.
 
-use std::time::Duration;
+use std::{os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
+use fs_err as fs;
 use k8s_openapi::jiff::Timestamp;
 use kube::{
     ResourceExt,
@@ -20,7 +21,7 @@ use super::{
     },
     Actor, CreateError, chain,
 };
-use crate::{autoscaler::duration_text, events::Teller};
+use crate::{events::Teller, go_duration};
 
 /// How much of a failed container's output becomes its termination message (Kubernetes: 80 lines, 2048 bytes).
 const MESSAGE_LINES: usize = 80;
@@ -110,9 +111,7 @@ impl Actor {
     /// Later steps read it at `$(steps.step-NAME.exitCode.path)`. Steps cannot write there.
     fn leave_exit_code(&self, index: usize, code: i32) {
         let folder = self.dir.join("steps").join(self.name(index));
-        let written = crate::paths::private_dir(&folder, 0o755)
-            .and_then(|()| fs_err::write(folder.join("exitCode"), code.to_string()));
-        if let Err(error) = written {
+        if let Err(error) = write_exit_code(&folder, code) {
             tracing::warn!(pod = %self.pod.name_any(), %error, "failed to leave a step's exit code");
         }
     }
@@ -144,7 +143,7 @@ impl Actor {
             self.namespace,
             self.uid
         );
-        let message = format!("back-off {} {failed}", duration_text(pause));
+        let message = format!("back-off {} {failed}", go_duration::text(pause));
         {
             let run = &mut self.runs()[index];
             run.restarts += 1;
@@ -164,4 +163,12 @@ impl Actor {
             }
         }
     }
+}
+
+fn write_exit_code(folder: &Path, code: i32) -> std::io::Result<()> {
+    crate::paths::private_dir(folder, 0o755)?;
+    let file = folder.join("exitCode");
+    fs::write(&file, code.to_string())?;
+    // Whatever the engine's umask is, steps may have another user.
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o644))
 }
