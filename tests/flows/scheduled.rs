@@ -55,7 +55,17 @@ async fn a_schedule_calls_a_function_and_wakes_it() -> Result<()> {
     heard(&machine, "clock", "changed").await?;
     machine.tm_ok(["local", "stop"]).await?;
     machine.tm_ok(["local", "start"]).await?;
-    heard(&machine, "clock", "changed").await
+    heard(&machine, "clock", "changed").await?;
+
+    // Without it nobody calls any more, and the function goes to sleep.
+    machine.kubectl(["delete", "pingsource", "tick"]).await?;
+    wait_for("the last pod to go", LIMIT * 2, async || {
+        let left =
+            machine.kubectl(["get", "pods", "-l", "serving.knative.dev/service=clock", "-o", "name"]).await?;
+        ensure!(left.trim().is_empty(), "{left}");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]
