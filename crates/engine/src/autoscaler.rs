@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use gate::Limits;
 pub use gate::{Endpoint, EnterError, Gate, Permit};
+pub(crate) use policy::is_hpa;
 pub use policy::{Metric, Policy};
-pub(crate) use policy::{duration_text, is_hpa, parse_duration};
 
 use crate::controllers::RevisionRef;
 

@@ -5,6 +5,7 @@ pub mod autoscaler;
 pub mod controllers;
 pub mod engine;
 pub mod events;
+mod go_duration;
 pub mod ingress;
 pub mod kubeconfig;
 pub mod node;

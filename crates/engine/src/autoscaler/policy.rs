@@ -6,6 +6,8 @@ use kube::ResourceExt;
 use serde_json::Value;
 use tm_resources::{labels::autoscaling, serving::Revision};
 
+use crate::go_duration;
+
 /// Requests a pod is meant to have at a time when nothing says otherwise.
 const DEFAULT_TARGET: f64 = 100.0;
 /// Requests a pod is meant to get in a second.
@@ -152,7 +154,7 @@ fn number<T: std::str::FromStr>(annotations: &BTreeMap<String, String>, key: &st
 }
 
 fn duration(annotations: &BTreeMap<String, String>, key: &str) -> Option<Duration> {
-    parse_duration(value(annotations, key)?)
+    go_duration::parse(value(annotations, key)?)
 }
 
 /// The annotation under its name or under its older camelCase spelling (`minScale`), which Knative still accepts.
@@ -170,44 +172,6 @@ fn value<'a>(annotations: &'a BTreeMap<String, String>, key: &str) -> Option<&'a
     })
 }
 
-/// A duration as Go writes it, in whole seconds (`5s`, `1m30s`, `1h0m0s`).
-pub(crate) fn duration_text(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match (hours, minutes) {
-        (0, 0) => format!("{rest}s"),
-        (0, minutes) => format!("{minutes}m{rest}s"),
-        (hours, minutes) => format!("{hours}h{minutes}m{rest}s"),
-    }
-}
-
-/// A Go duration (`90s`, `1m30s`, `1h`, `500ms`); negative ones and other units are refused.
-pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    let mut rest = text;
-    let mut total = 0.0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let amount: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        total += amount
-            * match &rest[..unit] {
-                "h" => 3600.0,
-                "m" => 60.0,
-                "s" => 1.0,
-                "ms" => 0.001,
-                "us" | "µs" => 0.000_001,
-                "ns" => 0.000_000_001,
-                _ => return None,
-            };
-        rest = &rest[unit..];
-    }
-    if text.is_empty() { None } else { Duration::try_from_secs_f64(total).ok() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,12 +181,6 @@ mod tests {
         let annotations = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         revision.metadata.annotations = Some(annotations);
         revision
-    }
-
-    #[test]
-    fn durations_as_go_writes_them() {
-        let text = |seconds| duration_text(Duration::from_secs(seconds));
-        assert_eq!((text(5).as_str(), text(600).as_str(), text(3600).as_str()), ("5s", "10m0s", "1h0m0s"));
     }
 
     #[test]
@@ -290,15 +248,5 @@ mod tests {
         let policy = Policy::of(&lambda);
         assert_eq!(policy.concurrency, 1);
         assert!((policy.target - 0.7).abs() < 1e-9);
-    }
-
-    #[test]
-    fn durations() {
-        assert_eq!(parse_duration("1h1m1s"), Some(Duration::from_secs(3661)));
-        assert_eq!(parse_duration("500ms"), Some(Duration::from_millis(500)));
-        assert_eq!(parse_duration("0"), Some(Duration::ZERO));
-        for bad in ["", "5", "s", "-1s", "1d", "1.2.3s", "99999999999999999999h9"] {
-            assert_eq!(parse_duration(bad), None, "{bad}");
-        }
     }
 }

@@ -17,11 +17,7 @@ use tm_resources::{
 };
 
 use super::{Context, ReconcileError, RevisionRef, context::owned_by, service::summary};
-use crate::{
-    autoscaler::{is_hpa, parse_duration},
-    events::Teller,
-    runner::kubelet::chain,
-};
+use crate::{autoscaler::is_hpa, events::Teller, go_duration, runner::kubelet::chain};
 
 /// Port containers think they listen on (Knative's default); the kubelet chooses the real one.
 const DEFAULT_PORT: i32 = 8080;
@@ -88,7 +84,7 @@ pub(super) async fn reconcile(
 /// What is left of the time to become ready; `None` for a Revision without a creation time.
 fn time_left(revision: &Revision, began: Timestamp) -> Option<Duration> {
     let given = revision.annotations().get(labels::serving::PROGRESS_DEADLINE);
-    let limit = given.and_then(|text| parse_duration(text)).unwrap_or(PROGRESS_DEADLINE);
+    let limit = given.and_then(|text| go_duration::parse(text)).unwrap_or(PROGRESS_DEADLINE);
     let from = revision.metadata.creation_timestamp.as_ref()?.0.max(began);
     let age = Timestamp::now().duration_since(from);
     Some(limit.saturating_sub(age.try_into().unwrap_or_default()))

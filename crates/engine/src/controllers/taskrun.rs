@@ -21,10 +21,7 @@ use tm_resources::{
 };
 
 use super::{Context, ReconcileError};
-use crate::{
-    autoscaler::{duration_text, parse_duration},
-    events::Teller,
-};
+use crate::{events::Teller, go_duration};
 
 /// Tekton's default (`config-defaults`).
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -51,7 +48,7 @@ pub(super) async fn reconcile(run: Arc<TaskRun>, context: Arc<Context>) -> Resul
         _ => {}
     }
     if timed_out(&run, &status) {
-        let timeout = duration_text(timeout_of(&run).unwrap_or_default());
+        let timeout = go_duration::text(timeout_of(&run).unwrap_or_default());
         let message = format!("TaskRun \"{}\" failed to finish within \"{timeout}\"", run.name_any());
         if retry::left(&run, &status) {
             if let Some(pod) = status.pod_name.clone() {
@@ -277,7 +274,7 @@ fn now() -> String {
 
 /// `None` is no limit (`0s`).
 fn timeout_of(run: &TaskRun) -> Option<Duration> {
-    let given = run.spec.timeout.as_deref().and_then(parse_duration);
+    let given = run.spec.timeout.as_deref().and_then(go_duration::parse);
     Some(given.unwrap_or(DEFAULT_TIMEOUT)).filter(|timeout| !timeout.is_zero())
 }
 

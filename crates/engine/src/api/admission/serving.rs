@@ -12,8 +12,6 @@ mod scaling;
 mod traffic;
 mod volumes;
 
-pub(super) use scaling::duration;
-
 /// Who made the object; never changes.
 const CREATOR: &str = "serving.knative.dev/creator";
 /// Who changed its specification last.

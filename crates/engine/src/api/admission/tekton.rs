@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use tm_resources::labels::tekton::RELEASE;
 
 use super::{Problems, Review, is_set, items, text};
-use crate::api::object;
+use crate::{api::object, go_duration};
 
 mod params;
 mod steps;
@@ -113,7 +113,7 @@ fn run(spec: &Value) -> Problems {
         problems.add(Problems::invalid(format!("{} should be >= 0", spec["retries"]), "retries"));
     }
     let timeout = text(spec, "timeout");
-    match super::serving::duration(timeout) {
+    match go_duration::seconds(timeout) {
         None => problems.add(Problems::invalid(timeout, "timeout")),
         Some(seconds) if seconds < 0.0 => {
             problems.add(Problems::invalid(format!("{timeout} should be >= 0"), "timeout"));

@@ -39,7 +39,7 @@ use super::{
     Deletion, Kubelet, PORT, SCRIPT, SEQUENTIAL, SHUTDOWN_GRACE, SKIP, TIME_LIMIT,
     readiness::Readiness,
 };
-use crate::{api::NODE_NAME, autoscaler::parse_duration, events::Teller};
+use crate::{api::NODE_NAME, events::Teller, go_duration};
 
 /// First and longest pause before a container that ended is started again (Kubernetes: 10 s to 5 min; a machine of one's
 /// own is not shared, so the first retry comes sooner).
@@ -347,7 +347,8 @@ impl Actor {
             return (Exit { code: 255 }, false);
         };
         let limit = self.pod.annotations().get(&format!("{TIME_LIMIT}{index}"));
-        let Some(limit) = limit.and_then(|text| parse_duration(text)).filter(|limit| !limit.is_zero()) else {
+        let Some(limit) = limit.and_then(|text| go_duration::parse(text)).filter(|limit| !limit.is_zero())
+        else {
             return (container.wait().await, false);
         };
         match timeout(limit, container.wait()).await {

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tm_resources::labels::networking::{CLUSTER_LOCAL, VISIBILITY};
 
 use super::{Problems, text};
-use crate::api::names;
+use crate::{api::names, go_duration};
 
 const GROUP: &str = "serving.knative.dev/";
 const AUTOSCALING: &str = "autoscaling.knative.dev";
@@ -64,7 +64,7 @@ fn annotations(metadata: &Value) -> Problems {
 }
 
 fn rollout(key: &str, value: &str) -> Problems {
-    match super::scaling::duration(value) {
+    match go_duration::seconds(value) {
         None => Problems::invalid(value, key),
         Some(seconds) if seconds.fract() != 0.0 => {
             Problems::of(format!("rollout-duration={value} is not at second precision"), &[key])

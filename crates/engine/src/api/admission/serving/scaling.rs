@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::Problems;
+use crate::go_duration;
 
 const PREFIX: &str = "autoscaling.knative.dev/";
 const KPA: &str = "kpa.autoscaling.knative.dev";
@@ -113,7 +114,7 @@ fn durations(all: &Annotations<'_>) -> Problems {
     ];
     for (names, low, low_text, whole) in checks {
         let Some((key, value)) = all.get(names) else { continue };
-        problems.add(match duration(value) {
+        problems.add(match go_duration::seconds(value) {
             None => Problems::invalid(value, &key),
             Some(d) if d < low || d > MAX_WINDOW => Problems::out_of_bounds(value, low_text, "1h0m0s", &key),
             Some(d) if whole && d.fract() != 0.0 => {
@@ -143,38 +144,6 @@ fn bounded(key: &str, value: &str, low: f64, high: f64) -> Problems {
     }
 }
 
-/// A Go duration (`1h30m`, `1.5s`, `-2m`) in seconds.
-pub(in crate::api::admission) fn duration(text: &str) -> Option<f64> {
-    let (sign, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (-1.0, rest),
-        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Some(0.0);
-    }
-    let mut total = 0.0;
-    let mut any = false;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        total += number
-            * match &rest[..unit] {
-                "h" => 3600.0,
-                "m" => 60.0,
-                "s" => 1.0,
-                "ms" => 1e-3,
-                "us" | "µs" => 1e-6,
-                "ns" => 1e-9,
-                _ => return None,
-            };
-        rest = &rest[unit..];
-        any = true;
-    }
-    any.then_some(sign * total)
-}
-
 // === impl Annotations ===
 
 impl<'a> Annotations<'a> {
@@ -186,21 +155,5 @@ impl<'a> Annotations<'a> {
             let value = annotations.get(&key)?.as_str()?;
             Some((key, value))
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::duration;
-
-    #[test]
-    fn go_durations() {
-        for (text, seconds) in [("1h0m0s", 3600.0), ("90s", 90.0), ("1.5s", 1.5), ("-2m", -120.0), ("0", 0.0)]
-        {
-            assert_eq!(duration(text), Some(seconds), "{text}");
-        }
-        for bad in ["", "5", "s", "1d", "1..s", "1 s", "h1"] {
-            assert_eq!(duration(bad), None, "{bad}");
-        }
     }
 }
