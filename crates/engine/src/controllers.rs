@@ -17,10 +17,10 @@ use futures::StreamExt;
 use kube::{
     Api, Resource,
     runtime::{
-        Controller,
+        Controller, WatchStreamExt,
         controller::{Action, Error as ControllerError},
-        reflector::ObjectRef,
-        watcher::Config,
+        reflector::{ObjectRef, reflector, store},
+        watcher::{Config, watcher},
     },
 };
 use serde::de::DeserializeOwned;
@@ -77,7 +77,7 @@ pub async fn run(context: Arc<Context>, scale: mpsc::Receiver<RevisionRef>, stop
 
     let wished = ReceiverStream::new(scale)
         .map(|revision: RevisionRef| ObjectRef::<Revision>::new(&revision.name).within(&revision.namespace));
-    let revisions = Controller::new(Api::<Revision>::all(client.clone()), config())
+    let revisions = with_deleted(Api::<Revision>::all(client.clone()))
         .owns(Api::<Pod>::all(client.clone()), config().labels(tm_resources::labels::serving::REVISION))
         .reconcile_on(wished);
     let gone = {
@@ -91,7 +91,7 @@ pub async fn run(context: Arc<Context>, scale: mpsc::Receiver<RevisionRef>, stop
         .watches(Api::<Revision>::all(client.clone()), config(), route::of_revision);
     tasks.spawn(drive("route", routes, route::reconcile, nothing, Arc::clone(&context), stop.clone()));
 
-    let pings = Controller::new(Api::<PingSource>::all(client.clone()), config());
+    let pings = with_deleted(Api::<PingSource>::all(client.clone()));
     let (of_service, of_route) = (pings.store(), pings.store());
     let pings = pings
         .watches(Api::<Service>::all(client.clone()), config(), move |sink| {
@@ -113,6 +113,16 @@ pub async fn run(context: Arc<Context>, scale: mpsc::Receiver<RevisionRef>, stop
             tracing::error!(%error, "a controller failed");
         }
     }
+}
+
+/// A controller that also looks when an object is deleted, so that `gone` hears of it: kube's own looks at what is there.
+fn with_deleted<K>(api: Api<K>) -> Controller<K>
+where
+    K: Clone + Resource<DynamicType = ()> + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let (reader, writer) = store();
+    let objects = reflector(writer, watcher(api, Config::default())).touched_objects();
+    Controller::for_stream(objects, reader)
 }
 
 /// What most controllers do about an object that is gone.
