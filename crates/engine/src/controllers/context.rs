@@ -74,10 +74,10 @@ impl Domain {
         format!("http://{host}.{namespace}.{domain}{port}")
     }
 
-    /// Whether a host name is a function's, here or inside a cluster.
+    /// Whether a host name is a function's, here or inside a cluster. `NAME.NAMESPACE` alone may be anybody's.
     pub fn has(&self, host: &str) -> bool {
         let ours = host.strip_suffix(&self.name).is_some_and(|rest| rest.ends_with('.'));
-        ours || is_local(host)
+        ours || short(host).is_some()
     }
 }
 
@@ -85,8 +85,12 @@ impl Domain {
 /// `.svc.cluster.local` or without.
 pub(crate) fn is_local(host: &str) -> bool {
     let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-    let short = [LOCAL, "svc"].iter().find_map(|domain| host.strip_suffix(domain)?.strip_suffix('.'));
-    short.unwrap_or(host).split('.').count() == 2
+    short(host).unwrap_or(host).split('.').count() == 2
+}
+
+/// What stands before a cluster's domain.
+fn short(host: &str) -> Option<&str> {
+    [LOCAL, "svc"].iter().find_map(|domain| host.strip_suffix(domain)?.strip_suffix('.'))
 }
 
 // === impl Context ===
@@ -195,10 +199,10 @@ mod tests {
             ("a.ns.localhost", true),
             ("a.ns.svc.cluster.local", true),
             ("a.ns.svc", true),
-            ("a.ns", true),
             ("localhost", false),
             ("a.ns.xlocalhost", false),
             ("a.ns.example.com", false),
+            ("example.com", false),
         ] {
             assert_eq!(domain.has(host), ours, "{host}");
         }
