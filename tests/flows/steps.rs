@@ -81,7 +81,7 @@ async fn a_step_may_fail_be_left_out_and_see_only_its_workspaces() -> Result<()>
     let task = json!({"params": [{"name": "P"}], "workspaces": [{"name": "source"}], "results": [{"name": "R"}],
         "steps": steps});
     let spec = json!({"params": [{"name": "P", "value": "value"}], "taskSpec": task,
-        "workspaces": [{"name": "source", "emptyDir": {}}]});
+        "workspaces": [{"name": "source", "emptyDir": {}, "subPath": "inner"}]});
     let done = run(&machine, "all", spec).await?;
     let well = json!([0, "Completed", "Completed"]);
     let expected =

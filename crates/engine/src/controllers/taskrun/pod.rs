@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, Pod, PodSpec, SecretVolumeSource, Volume,
-    VolumeMount,
+    Container, EmptyDirVolumeSource, EnvVar, Pod, PodSpec, Volume, VolumeMount,
 };
 use kube::{ResourceExt, api::ObjectMeta};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tm_resources::{
     labels::tekton as labels,
@@ -67,7 +67,8 @@ pub(super) fn build(
             let volume = workspace_volume(binding)?;
             let path = mount_path(&declared.name, declared.mount_path.as_deref());
             let read_only = declared.other.get("readOnly").and_then(Value::as_bool);
-            let whole = VolumeMount { read_only, ..mount(&volume.name, &path) };
+            let sub_path = source(binding, "subPath");
+            let whole = VolumeMount { read_only, sub_path, ..mount(&volume.name, &path) };
             // A workspace that steps ask for is theirs alone (Tekton: isolated workspaces).
             match steps.iter().any(|step| step::workspace(step, &declared.name).is_some()) {
                 true => isolated.push((declared.name.as_str(), whole)),
@@ -187,20 +188,26 @@ fn workspace_volume(binding: &WorkspaceBinding) -> Result<Volume, Refused> {
     if binding.empty_dir.is_some() {
         return Ok(empty_dir(&name));
     }
-    let text = |kind: &str, key: &str| binding.other.get(kind)?.get(key)?.as_str().map(str::to_owned);
-    if let Some(secret) = text("secret", "secretName") {
-        let secret = SecretVolumeSource { secret_name: Some(secret), ..Default::default() };
-        return Ok(Volume { name, secret: Some(secret), ..Volume::default() });
-    }
-    if let Some(map) = text("configMap", "name") {
-        let map = ConfigMapVolumeSource { name: map, ..Default::default() };
-        return Ok(Volume { name, config_map: Some(map), ..Volume::default() });
+    let volume = Volume {
+        name,
+        secret: source(binding, "secret"),
+        config_map: source(binding, "configMap"),
+        ..Volume::default()
+    };
+    let volume = Volume { projected: source(binding, "projected"), ..volume };
+    if volume.secret.is_some() || volume.config_map.is_some() || volume.projected.is_some() {
+        return Ok(volume);
     }
     let message = format!(
-        "workspace \"{}\" is bound to a kind the embedded engine does not have (emptyDir, secret, configMap)",
+        "workspace \"{}\" is bound to a kind the embedded engine does not have (emptyDir, secret, configMap, projected)",
         binding.name
     );
     Err(Refused { reason: "TaskRunValidationFailed", message })
+}
+
+/// What a workspace is bound to, if it is that.
+fn source<T: DeserializeOwned>(binding: &WorkspaceBinding, kind: &str) -> Option<T> {
+    serde_json::from_value(binding.other.get(kind)?.clone()).ok()
 }
 
 fn empty_dir(name: &str) -> Volume {
@@ -213,6 +220,8 @@ fn mount(name: &str, path: &str) -> VolumeMount {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -221,5 +230,26 @@ mod tests {
         assert_eq!(container_name(0, &step("build")), "step-build");
         assert_eq!(container_name(2, &step("")), "step-unnamed-2");
         assert_eq!(container_name(0, &step(&"-a".repeat(60))).len(), NAME_MAX);
+    }
+
+    #[test]
+    fn bindings_are_taken_whole() {
+        let volume = |binding: Value| {
+            let binding: WorkspaceBinding = serde_json::from_value(binding).expect("a binding");
+            workspace_volume(&binding).map(|volume| serde_json::to_value(volume).expect("a volume"))
+        };
+        let items = json!([{"key": "a", "path": "b"}]);
+        let secret = json!({"secretName": "s", "items": items});
+        assert_eq!(
+            volume(json!({"name": "w", "secret": secret})),
+            Ok(json!({"name": "ws-w", "secret": {"secretName": "s", "items": items}}))
+        );
+        let map = json!({"name": "m", "optional": true});
+        assert_eq!(
+            volume(json!({"name": "w", "configMap": map, "subPath": "x"})),
+            Ok(json!({"name": "ws-w", "configMap": map}))
+        );
+        let refused = volume(json!({"name": "w", "persistentVolumeClaim": {"claimName": "c"}}));
+        assert!(refused.is_err_and(|refused| refused.message.contains("\"w\"")));
     }
 }
