@@ -28,6 +28,7 @@ use jiff::Timestamp;
 use tm_lambda::limits::MAX_EVENT_AGE;
 use tm_lambda::{Deadline, FunctionError, RequestId, TraceId, headers};
 use tm_serve::{Drained, Options, Peer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -70,6 +71,12 @@ pub(crate) async fn serve(front: Arc<Front>, listener: TcpListener, stop: Cancel
         service_fn(move |request| handle(Arc::clone(&front), peer, request))
     };
     tm_serve::serve(tm_serve::Listener::from(listener), service, options, stop).await
+}
+
+/// Serves one connection, wherever it comes from.
+pub(crate) async fn connection(front: Arc<Front>, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    let service = service_fn(move |request| handle(Arc::clone(&front), Peer::Unix, request));
+    tm_serve::connection(io, service, options().http1, CancellationToken::new()).await;
 }
 
 /// Callers are anybody: neither a head nor an answer may take for ever.
@@ -326,10 +333,7 @@ mod tests {
             ["", "POST / HTTP/1.1\r\nHost: x\r\nX-Slow: ", "GET /_/health HTTP/1.1\r\nHost: x\r\n\r\n"]
         {
             let (mut client, server) = tokio::io::duplex(64 * 1024);
-            let front = Arc::clone(&front);
-            let service = service_fn(move |request| handle(Arc::clone(&front), Peer::Unix, request));
-            let stop = CancellationToken::new();
-            tokio::spawn(tm_serve::connection(server, service, options().http1, stop));
+            tokio::spawn(connection(Arc::clone(&front), server));
             client.write_all(sent.as_bytes()).await.unwrap();
             let (began, mut answer) = (Instant::now(), String::new());
             client.read_to_string(&mut answer).await.unwrap();

@@ -29,10 +29,17 @@ mod worker;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cli::Cli;
 use config::{Compat, Config, Start};
+use front::Front;
+use invocation::{Invocation, Outcome, ResultBody, Whole};
+use metrics::Metrics;
+use queue::Queue;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// `EX_USAGE`: the command line or the environment is wrong.
 const EXIT_USAGE: u8 = 64;
@@ -70,6 +77,35 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Everything that is wrong with these variables, as the shim says it before it ends with 64.
 pub fn check(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<(), String> {
     Config::read(variables, Start::default()).map(|_| ()).map_err(|mistakes| mistakes.to_string())
+}
+
+/// Serves one connection as the front of a shim with these variables does, to a function that gives every event back; no process
+/// is started. Gives the events. The fuzz target `requests` calls it.
+///
+/// # Errors
+/// As [`check`].
+pub async fn exchange(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<Vec<Bytes>, String> {
+    let config = Config::read(variables, Start::default()).map_err(|mistakes| mistakes.to_string())?;
+    let queue = Queue::new(config.queue_length, config.function_timeout, Arc::new(Metrics::new()));
+    let queue = Arc::new(queue);
+    let front = Arc::new(Front::new(Arc::new(config), Arc::clone(&queue)));
+    let mut events = Vec::new();
+    let echo = async {
+        loop {
+            let Invocation { delivery, responder, .. } = queue.pop().await;
+            let bytes = delivery.event.body;
+            events.push(bytes.clone());
+            responder.answer(Outcome::Success(ResultBody::Whole(Whole { bytes, stream: None })));
+        }
+    };
+    tokio::select! {
+        () = front::connection(front, io) => {}
+        () = echo => {}
+    }
+    Ok(events)
 }
 
 fn serve(start: Start) -> ExitCode {
