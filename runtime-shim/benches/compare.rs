@@ -25,6 +25,7 @@ mod targets;
 #[path = "../tests/it/tools.rs"]
 mod tools;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use client::Sample;
@@ -66,16 +67,24 @@ fn main() {
     run(targets::bare_exchanges(), &plan, &reference);
     for function in [Function::Rust, Function::Go, Function::Python] {
         run(targets::shim(function), &plan, &reference);
+        let mut answering = Vec::new();
         for (name, path) in &plan.peers {
-            run(targets::peer(name, path, function), &plan, &reference);
+            if run(targets::peer(name, path, function), &plan, &reference) {
+                answering.push((name, path));
+            }
         }
         match targets::cargo_lambda(&plan.cargo_lambda, function) {
-            Some(target) => run(target, &plan, &reference),
+            Some(target) => drop(run(target, &plan, &reference)),
             None => println!("cargo lambda: not found (--cargo-lambda PATH)"),
         }
         print_starts("runtime-shim", || targets::shim(function));
-        for (name, path) in &plan.peers {
+        for (name, path) in answering {
             print_starts(name, || targets::peer(name, path, function));
+        }
+        if targets::cargo_lambda(&plan.cargo_lambda, function).is_some_and(|target| target.cold.is_some()) {
+            print_starts("cargo lambda", || {
+                targets::cargo_lambda(&plan.cargo_lambda, function).expect("it was there before")
+            });
         }
     }
     print_stream("bare proxy", &bare);
@@ -104,41 +113,68 @@ fn print_starts(name: &str, start: impl Fn() -> Target) {
 
 /// The middle one of several streams.
 fn print_stream(name: &str, target: &Target) {
-    let mut streams: Vec<_> = (0..STARTS).map(|_| client::stream(target.port, STREAM)).collect();
+    let (mut streams, most) =
+        watched(target, || (0..STARTS).map(|_| client::stream(target.port, STREAM)).collect::<Vec<_>>());
     streams.sort_by(|a, b| a.first_byte.total_cmp(&b.first_byte));
     let first_byte = streams[STARTS / 2].first_byte;
     streams.sort_by(|a, b| a.rate.total_cmp(&b.rate));
     let rate = streams[STARTS / 2].rate;
     println!("{name:<28}     100 MB: first byte {first_byte:.2} ms, {rate:.0} MB/s");
     if let Some(resident) = target.resident_kib() {
-        println!("{:<28}     RSS after it {:.1} MB", "", mb(resident));
+        println!("{:<28}     RSS most {:.1} MB, after it {:.1} MB", "", mb(most), mb(resident));
     }
 }
 
-/// Measures one target and prints its rows.
-fn run(target: Target, plan: &Plan, reference: &[Row]) {
+/// Measures one target and prints its rows. Whether it answers at all.
+fn run(target: Target, plan: &Plan, reference: &[Row]) -> bool {
     if !client::answers(target.port, &target.path) {
         println!("{:<28} does not answer 200", target.name);
-        return;
+        return false;
     }
     let idle = target.resident_kib();
-    let samples = measure(&target, plan);
+    let (samples, most) = watched(&target, || measure(&target, plan));
     print_rows(&target.name, &samples, reference);
     if let (Some(idle), Some(loaded)) = (idle, target.resident_kib()) {
-        println!("{:<28}     RSS idle {:.1} MB, after the load {:.1} MB", "", mb(idle), mb(loaded));
+        let most = mb(most.max(loaded));
+        println!(
+            "{:<28}     RSS idle {:.1} MB, most {most:.1} MB, after the load {:.1} MB",
+            "",
+            mb(idle),
+            mb(loaded)
+        );
     }
+    true
+}
+
+/// Does something, and looks at the target's memory all the while; the most of it.
+fn watched<T>(target: &Target, what: impl FnOnce() -> T) -> (T, u64) {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut most = 0;
+            while !done.load(Ordering::Relaxed) {
+                most = most.max(target.resident_kib().unwrap_or_default());
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            most
+        });
+        let result = what();
+        done.store(true, Ordering::Relaxed);
+        (result, watch.join().unwrap())
+    })
 }
 
 fn measure(target: &Target, plan: &Plan) -> Vec<Row> {
     // Also starts the workers that the load needs.
-    client::load(target.port, &target.path, *CLIENTS.last().unwrap(), Duration::from_secs(1));
+    let most = CLIENTS.into_iter().filter(|clients| *clients <= target.most_clients).max().unwrap();
+    client::load(target.port, &target.path, most, Duration::from_secs(1));
     let row = |clients: &usize| {
         let before = target.cpu_seconds();
         let sample = client::load(target.port, &target.path, *clients, plan.seconds);
         let cpu = (target.cpu_seconds() - before) * 1e6 / f64::from(sample.calls.max(1));
         Row { sample, cpu }
     };
-    CLIENTS.iter().map(row).collect()
+    CLIENTS.iter().filter(|clients| **clients <= most).map(row).collect()
 }
 
 fn print_rows(name: &str, rows: &[Row], reference: &[Row]) {

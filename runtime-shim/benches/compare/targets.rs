@@ -11,6 +11,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use crate::client;
 use crate::tools;
@@ -35,6 +36,8 @@ pub(crate) struct Target {
     pub(crate) path: String,
     /// From its start to its first answer, in milliseconds.
     pub(crate) cold: Option<f64>,
+    /// The most clients that it survives.
+    pub(crate) most_clients: usize,
     processes: Vec<Child>,
     _folder: Option<TempDir>,
 }
@@ -123,6 +126,7 @@ pub(crate) fn bare() -> Target {
         path: "/".into(),
         processes: vec![proxy, server],
         cold: None,
+        most_clients: usize::MAX,
         _folder: None,
     }
 }
@@ -140,6 +144,7 @@ pub(crate) fn bare_exchanges() -> Target {
         path: "/".into(),
         processes: std::iter::once(front).chain((0..WORKERS).map(worker)).collect(),
         cold: None,
+        most_clients: usize::MAX,
         _folder: None,
     }
 }
@@ -177,7 +182,11 @@ pub(crate) fn peer(name: &str, path: &str, function: Function) -> Target {
         .args(["--runtime-interface-emulator-address", &format!("127.0.0.1:{port}")])
         .args(["--runtime-api-address", &format!("127.0.0.1:{}", free_port())])
         .arg(folder.path().join("bootstrap"));
-    start(&title, command, function, folder, port, &format!("{INVOKE}/function/invocations"))
+    let mut target =
+        start(&title, command, function, folder, port, &format!("{INVOKE}/function/invocations"));
+    // It ends at two calls at a time.
+    target.most_clients = 1;
+    target
 }
 
 /// A program that is told everything by the environment, as the shim and aws-custom-runtime are.
@@ -212,6 +221,7 @@ fn start(
         path: path.into(),
         processes: vec![process],
         cold: Some(cold),
+        most_clients: usize::MAX,
         _folder: Some(folder),
     };
     // The idle figure is of a shim that has settled.
@@ -235,6 +245,7 @@ pub(crate) fn cargo_lambda(program: &str, function: Function) -> Option<Target> 
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .process_group(0);
+    let began = Instant::now();
     let mut processes = vec![command.spawn().ok()?];
     wait_port(port);
     for _ in 0..WORKERS {
@@ -254,16 +265,12 @@ pub(crate) fn cargo_lambda(program: &str, function: Function) -> Option<Target> 
             .process_group(0);
         processes.push(command.spawn().unwrap());
     }
-    let name = format!("cargo lambda, {}", function.name());
+    let (name, path) = (format!("cargo lambda, {}", function.name()), format!("{INVOKE}/_/invocations"));
+    // From its own start on, which the functions have to wait for.
+    let answers = !client::first_answer(port, &path).is_nan();
+    let cold = answers.then(|| began.elapsed().as_secs_f64() * 1000.0);
     std::thread::sleep(Duration::from_secs(1));
-    Some(Target {
-        name,
-        port,
-        path: format!("{INVOKE}/_/invocations"),
-        processes,
-        cold: None,
-        _folder: Some(folder),
-    })
+    Some(Target { name, port, path, processes, cold, most_clients: usize::MAX, _folder: Some(folder) })
 }
 
 /// A task root with the function's bootstrap.
