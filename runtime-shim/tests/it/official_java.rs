@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 use tm_testkit::tools::has;
@@ -95,9 +96,12 @@ public class Broken {
 }
 ";
 
-/// Whether the machine has what this needs.
-pub(crate) fn can() -> bool {
-    ["java", "javac", "mvn", "sha256sum"].into_iter().all(has)
+/// The right to run the client: one test at a time has it, as each process of it unpacks its native code to one name in `/tmp` and
+/// crashes on what another one has half unpacked. `None` where the machine lacks what this needs.
+pub(crate) fn alone() -> Option<MutexGuard<'static, ()>> {
+    static ONE: Mutex<()> = Mutex::new(());
+    let can = ["java", "javac", "mvn", "sha256sum"].into_iter().all(has);
+    can.then(|| ONE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// The client's archives.
@@ -151,13 +155,14 @@ pub(crate) fn setup(handler: &str) -> Setup {
         .env("TM_INIT_TIMEOUT", "25s")
 }
 
-fn start(handler: &str) -> Option<Shim> {
-    can().then(|| setup(handler).start())
+fn start(handler: &str) -> Shim {
+    setup(handler).start()
 }
 
 #[test]
 fn events_results_and_context() {
-    let Some(shim) = start("App::handle") else { return };
+    let Some(_one) = alone() else { return };
+    let shim = start("App::handle");
     for event in [r#"{"a":[1,null]}"#, "7", "\"x\"", "[]"] {
         assert_eq!(shim.invoke(event).json(), serde_json::from_str::<Value>(event).unwrap());
     }
@@ -178,7 +183,8 @@ fn events_results_and_context() {
 #[test]
 fn rt_20_client_contexts_are_understood() {
     use base64::Engine as _;
-    let Some(shim) = start("App::handle") else { return };
+    let Some(_one) = alone() else { return };
+    let shim = start("App::handle");
     let context = base64::engine::general_purpose::STANDARD.encode(r#"{"custom":{"a":"b"}}"#);
     let answer = crate::http::send(
         shim.port(),
@@ -191,7 +197,8 @@ fn rt_20_client_contexts_are_understood() {
 
 #[test]
 fn rt_15_errors_and_exits() {
-    let Some(shim) = start("App::handle") else { return };
+    let Some(_one) = alone() else { return };
+    let shim = start("App::handle");
     for _ in 0..2 {
         let answer = shim.invoke(r#"{"do":"throw"}"#);
         assert_eq!((answer.status, answer.blamed()), (500, true));
@@ -207,12 +214,13 @@ fn rt_15_errors_and_exits() {
 
 #[test]
 fn init_errors() {
+    let Some(_one) = alone() else { return };
     for (handler, member, text) in [
         ("Nothing::handle", "errorType", "java.lang.ClassNotFoundException"),
         ("App::missing", "errorMessage", "No public method named missing"),
         ("Broken::handle", "errorType", "java.lang.ExceptionInInitializerError"),
     ] {
-        let Some(shim) = start(handler) else { return };
+        let shim = start(handler);
         let answer = shim.invoke("1");
         assert_eq!((answer.status, answer.blamed()), (500, true), "{handler}: {}", answer.text());
         let error = answer.json();
@@ -222,7 +230,8 @@ fn init_errors() {
 
 #[test]
 fn large_results() {
-    let Some(shim) = start("App::stream") else { return };
+    let Some(_one) = alone() else { return };
+    let shim = start("App::stream");
     let answer = shim.invoke("12345");
     assert_eq!((answer.status, answer.body.len()), (200, 5 << 20));
     let large = shim.invoke("1234567");
