@@ -8,6 +8,7 @@
 //! as Failed, as a node does after a power cut.
 
 mod actor;
+mod port;
 mod readiness;
 mod results;
 

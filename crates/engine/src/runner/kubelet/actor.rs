@@ -5,7 +5,6 @@ mod start;
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, TcpListener},
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard,
@@ -36,7 +35,7 @@ use super::{
         status::{ContainerRun, State},
         volumes::{self, VolumeError},
     },
-    Deletion, Kubelet, PORT, SCRIPT, SEQUENTIAL, SHUTDOWN_GRACE, SKIP, TIME_LIMIT,
+    Deletion, Kubelet, PORT, SCRIPT, SEQUENTIAL, SHUTDOWN_GRACE, SKIP, TIME_LIMIT, port,
     readiness::Readiness,
 };
 use crate::{api::NODE_NAME, events::Teller, go_duration};
@@ -234,8 +233,7 @@ impl Actor {
     /// A free port of the loopback. All pods share the machine's network, so the pod's own port number means nothing;
     /// the container learns the chosen one as `PORT` and the ingress reads it from the annotation [`PORT`].
     async fn choose_port(&self) -> Result<(), VolumeError> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let port = listener.local_addr()?.port();
+        let port = port::free()?;
         self.annotate(json!({PORT: port.to_string(), ISOLATION: self.isolation()})).await?;
         self.port.store(port, Ordering::Relaxed);
         Ok(())
