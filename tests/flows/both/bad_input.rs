@@ -59,15 +59,16 @@ async fn services_that_are_refused() {
     nothing_left(&machine).await;
 }
 
-/// The failure names what the instance ended with and shows the end of its log.
+/// The failure names what the instance ended with and shows the end of its log, also where Knative has not noticed yet.
 #[tokio::test]
 async fn a_function_that_never_starts() {
     let machine = target().await;
     let source = shell_function(&machine, "source", "echo 1").display().to_string();
     let variable = "AWS_LAMBDA_FUNCTION_TIMEOUT=soon";
-    let ran = machine.tm(["deploy", "service", "a", "-f", &source, "-e", variable, "--wait"]).await;
+    let flags = ["-e", variable, "--wait", "--wait-timeout", "40s"];
+    let ran = machine.tm(["deploy", "service", "a", "-f", &source].into_iter().chain(flags)).await;
     let said = "AWS_LAMBDA_FUNCTION_TIMEOUT=`soon`: expected whole seconds";
-    refused(&ran, 1, &["did not become ready", "exit code 64", "The end of the log of", said, "hint:"]);
+    refused(&ran, 1, &["the service `a`", "ready", "exit code 64", "The end of the log of", said, "hint:"]);
 }
 
 #[tokio::test]

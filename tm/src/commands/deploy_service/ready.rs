@@ -52,7 +52,7 @@ pub(super) async fn wait(
             Err(_) if seen.failing_since.is_some() => {
                 return Err(explain(settings, &seen.state, target, session).await);
             }
-            Err(_) => return Err(timed_out(settings, &seen.state, target).await),
+            Err(_) => return Err(timed_out(settings, &seen.state, target, session).await),
             Ok(None) => bail!("the watch of the service `{name}` ended"),
             Ok(Some(Err(error))) => match refusal(error) {
                 Ok(refusal) => {
@@ -94,7 +94,13 @@ impl Seen {
     }
 }
 
-async fn timed_out(settings: &ServiceSettings, state: &str, target: &Target) -> anyhow::Error {
+/// What is known when the time is up. Knative itself says of a container that crashes only when its own deadline is over.
+async fn timed_out(
+    settings: &ServiceSettings,
+    state: &str,
+    target: &Target,
+    session: &Session,
+) -> anyhow::Error {
     let limit = human(settings.wait_timeout);
     let text = format!("the service `{}` was not ready within {limit}", settings.name);
     let pods = match newest(settings, target).await {
@@ -102,6 +108,9 @@ async fn timed_out(settings: &ServiceSettings, state: &str, target: &Target) -> 
         None => Vec::new(),
     };
     let held_up = pods::held_up(&pods);
+    if let Some(pod) = pods.first() {
+        pods::show_log(pod, target, session).await;
+    }
     let hint = match &held_up {
         Some(why) if why.contains("ImagePull") => {
             "nodes must be able to pull the image: `tm set registry-auth` and --registry-secret give them the password of its registry"
