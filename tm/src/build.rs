@@ -69,8 +69,8 @@ pub(crate) async fn plan(
     Plan::new(settings, &target.namespace, runtime, destination, &config, session.global.registry_skip_tls)
 }
 
-/// Runs the build, and once more when its pod is lost before it has the source, but for what would happen to the next one, too. Whatever ends it early, the run is cancelled and
-/// removed.
+/// Runs the build, and once more when its pod is lost before it has the source, unless the same would happen to the next one.
+/// Whatever ends it early, the run is cancelled and removed.
 pub(crate) async fn run(session: &Session, target: &Target, plan: &Plan, archive: &Archive) -> Result<Built> {
     match run_once(session, target, plan, archive).await {
         Err(error) => match error.downcast_ref::<PodLost>() {

@@ -67,19 +67,25 @@ pub(crate) async fn destination(
     checked(&format!("{}/{path}", place.pods), &format!("{}/{path}", place.nodes), tag, place.secret)
 }
 
-/// Where GitLab's CI keeps a project's images, `HOST/GROUP/PROJECT`: the first tm put them there.
-fn gitlab() -> Option<(String, String)> {
+/// What GitLab's CI calls a project's images, `HOST/GROUP/PROJECT`; nothing elsewhere.
+fn gitlab_images() -> Option<String> {
     std::env::var("GITLAB_CI").ok().filter(|ci| ci == "true")?;
-    let image = std::env::var("CI_REGISTRY_IMAGE").ok()?;
-    let (host, path) = image.split_once('/')?;
-    (!path.is_empty()).then(|| (host.to_owned(), path.to_owned()))
+    std::env::var("CI_REGISTRY_IMAGE").ok()
+}
+
+/// The first part of names on `host` in GitLab's CI, where the first tm put images, too: the project's own.
+fn gitlab_owner(images: &str, host: &str) -> Option<String> {
+    images
+        .split_once('/')
+        .filter(|(of, path)| *of == host && !path.is_empty())
+        .map(|(_, path)| path.to_owned())
 }
 
 /// The registry: the secret's, `--registry-host`, tm's own setting, KEP-1755's, the old default.
 pub(crate) async fn place(global: &Global, target: &Target) -> Result<Place> {
     if let Some(secret) = &global.registry_secret {
         let (host, owner) = from_secret(target, secret, global.registry_host.as_deref()).await?;
-        let owner = gitlab().filter(|(gitlab, _)| *gitlab == host).map_or(owner, |(_, project)| project);
+        let owner = gitlab_images().and_then(|images| gitlab_owner(&images, &host)).unwrap_or(owner);
         return Ok(Place { owner: Some(owner), secret: Some(secret.clone()), ..Place::everywhere(host) });
     }
     let configured = match &global.registry_host {
@@ -267,6 +273,14 @@ mod tests {
         assert_eq!(hosted(&hosting("r.example.com", None)).expect("it is for all").pods, "r.example.com");
         let none = hosted(&RegistryHosting::default()).expect("there is a default");
         assert_eq!(none.pods, OLD_DEFAULT);
+    }
+
+    #[test]
+    fn projects_of_gitlab() {
+        let images = "registry.example.com/group/project";
+        assert_eq!(gitlab_owner(images, "registry.example.com").as_deref(), Some("group/project"));
+        assert_eq!(gitlab_owner(images, "ghcr.io"), None, "the secret is another registry's");
+        assert_eq!(gitlab_owner("registry.example.com/", "registry.example.com"), None);
     }
 
     #[test]

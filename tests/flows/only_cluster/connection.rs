@@ -71,14 +71,20 @@ async fn gate(to: String) -> Result<Gate> {
     Ok(gate)
 }
 
+/// A gate before the machine's API server, and the kubeconfig that leads through it.
+async fn gated(machine: &Machine) -> Result<(Gate, String)> {
+    let gate = gate(server(machine).await?).await?;
+    let mut config = kubeconfig(machine).await?;
+    config["clusters"][0]["cluster"]["server"] = json!(format!("https://{}", gate.address));
+    let config = write_config(machine, "gate.json", &config)?;
+    Ok((gate, config))
+}
+
 /// The API server goes away while tm does this or that, and comes back.
 #[tokio::test]
 async fn an_api_server_that_restarts_in_the_middle() -> Result<()> {
     let machine = target().await;
-    let gate = gate(server(&machine).await?).await?;
-    let mut config = kubeconfig(&machine).await?;
-    config["clusters"][0]["cluster"]["server"] = json!(format!("https://{}", gate.address));
-    let config = write_config(&machine, "gate.json", &config)?;
+    let (gate, config) = gated(&machine).await?;
     let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
     for marker in ["Waiting for taskrun", "Building hello", "Waiting for service"] {
         let (cut, turned_away) = (gate.cut.load(Ordering::Relaxed), gate.turned_away.load(Ordering::Relaxed));
@@ -105,10 +111,7 @@ async fn an_api_server_that_restarts_in_the_middle() -> Result<()> {
 #[tokio::test]
 async fn an_api_server_that_is_away_when_the_build_has_ended() -> Result<()> {
     let machine = target().await;
-    let gate = gate(server(&machine).await?).await?;
-    let mut config = kubeconfig(&machine).await?;
-    config["clusters"][0]["cluster"]["server"] = json!(format!("https://{}", gate.address));
-    let config = write_config(&machine, "gate.json", &config)?;
+    let (gate, config) = gated(&machine).await?;
     let folder = shell_function(&machine, "hello", "echo 1").display().to_string();
     let args = ["--config", &config, "deploy", "service", "hello", "-f", &folder, "--wait"];
     let mut tm = Running::of(machine.spawn(args)?)?;

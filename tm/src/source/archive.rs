@@ -82,7 +82,8 @@ fn walk(root: &Path) -> Result<Vec<Entry>> {
     for entry in builder.build() {
         let entry = entry.with_context(|| format!("failed to read `{}`", root.display()))?;
         if let Some(error) = entry.error() {
-            bail!("failed to read what `{}` leaves out: {error}", entry.path().display());
+            let text = format!("failed to read what `{}` leaves out: {error}", entry.path().display());
+            return Err(anyhow::anyhow!(text)).hint("mend the pattern: they are those of `.gitignore` files");
         }
         let path = entry.into_path();
         let name = path.strip_prefix(root).context("an entry lies outside of the source")?.to_owned();
