@@ -79,9 +79,11 @@ pub(crate) async fn connection(front: Arc<Front>, io: impl AsyncRead + AsyncWrit
     tm_serve::connection(io, service, options().http1, CancellationToken::new()).await;
 }
 
-/// Callers are anybody: neither a head nor an answer may take for ever.
+/// Callers are anybody: neither a head nor an answer may take for ever. One that sends nothing more after its request still
+/// reads, and what was asked for runs however it leaves.
 fn options() -> Options {
     let mut options = Options::default();
+    options.http1.half_close = true;
     options.http1.write_stall_timeout = Some(WRITE_STALL);
     options
 }

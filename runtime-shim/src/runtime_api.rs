@@ -69,6 +69,8 @@ pub(crate) fn options() -> Options {
             header_read_timeout: None,
             // A runtime that is frozen reads its event when it goes on.
             write_stall_timeout: None,
+            // One that left while it waited must not take an event (RT-25).
+            half_close: false,
             max_header_bytes: MAX_RUNTIME_HEADER_BYTES,
             max_headers: 256,
         },

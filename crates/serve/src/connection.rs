@@ -22,6 +22,10 @@ pub struct Http1 {
     /// Longest time without progress while bytes wait for a peer that does not read; then the connection is cut. `None` for
     /// peers that may take as long as they like.
     pub write_stall_timeout: Option<Duration>,
+    /// Answers peers that close their sending side behind a request, as Go's servers do. Where it is off, that is a peer that
+    /// left: the service's future is dropped, also before it was first polled. Where it is on, nobody is seen to leave while
+    /// the service works.
+    pub half_close: bool,
     /// Most bytes of a request's head, and of a trailer section.
     pub max_header_bytes: usize,
     /// Most header fields of a request.
@@ -67,6 +71,7 @@ impl Http1 {
             .timer(TokioTimer::new())
             .title_case_headers(self.title_case_headers)
             .header_read_timeout(self.header_read_timeout)
+            .half_close(self.half_close)
             .max_headers(self.max_headers)
             .max_header_size(self.max_header_bytes)
             // The read buffer holds a whole head; it grows on demand only.
@@ -86,6 +91,7 @@ impl Default for Http1 {
             // and no request is lost to a connection that is just being closed.
             header_read_timeout: Some(Duration::from_secs(120)),
             write_stall_timeout: None,
+            half_close: false,
             max_header_bytes: 64 * 1024,
             max_headers: 128,
         }
