@@ -4,4 +4,5 @@ mod bad_input;
 mod deploy;
 mod examples;
 mod lifecycle;
+mod outage;
 mod statuses;

@@ -19,7 +19,7 @@ use super::{Session, output};
 use crate::{
     build::{self, Plan},
     cli::DeployService,
-    error::InterruptedExt,
+    error::{HintExt, Interrupted, InterruptedExt, next_step},
     registry, runtime,
     settings::ServiceSettings,
     source::{self, Archive, Source},
@@ -142,17 +142,17 @@ async fn deploy(
     session: &Session,
 ) -> Result<()> {
     let wanted = session.interrupt.guard(Box::pin(wanted(settings, image, plan, session))).await;
-    let (target, wanted) = wanted
-        .interrupted_leaves(|| format!("no service was created or changed; the image is {image}"))
-        .map_err(|error| stopped(error, settings, image, plan))?;
+    let wanted =
+        wanted.interrupted_leaves(|| format!("no service was created or changed; the image is {image}"));
+    let (target, wanted) = stopped(wanted, settings, image, plan)?;
     let services: Api<Service> = Api::namespaced(target.client.clone(), &target.namespace);
     // Not given up by Ctrl-C: afterwards it is known whether the service was changed.
     let params = PatchParams::apply(labels::tm::FIELD_MANAGER).force();
     let applied = persist(&session.printer, async || {
         services.patch(&settings.name, &params, &Patch::Apply(&wanted)).await
     });
-    let applied =
-        applied.await.map_err(|error| stopped(not_taken(error, settings), settings, image, plan))?;
+    let applied = applied.await.map_err(|error| not_taken(error, settings));
+    let applied = stopped(applied, settings, image, plan)?;
     if let Some(plan) = plan {
         adopt(&target, plan, &applied, session).await;
     }
@@ -178,19 +178,18 @@ fn did(error: &kube::Error) -> &'static str {
 }
 
 /// Says where a deploy stopped: what was built need not be built again.
-fn stopped(
-    error: anyhow::Error,
-    settings: &ServiceSettings,
-    image: &str,
-    plan: Option<&Plan>,
-) -> anyhow::Error {
-    match plan {
-        Some(_) => error.context(format!(
-            "the image {image} was built, but the service `{}` was not deployed",
-            settings.name
-        )),
-        None => error,
-    }
+fn stopped<T>(result: Result<T>, settings: &ServiceSettings, image: &str, plan: Option<&Plan>) -> Result<T> {
+    let error = match result {
+        Err(error) if plan.is_some() && !error.is::<Interrupted>() => error,
+        other => return other,
+    };
+    let again = format!("the same command with `-f {image}` deploys it without another build");
+    let hint = match next_step(&error) {
+        Some(first) => format!("{first}; then {again}"),
+        None => again,
+    };
+    let text = format!("the image {image} was built, but the service `{}` was not deployed", settings.name);
+    Err(error.context(text)).hint(hint)
 }
 
 /// What Ctrl-C leaves while the service is waited for: it is the target's now, as with kn and kubectl.

@@ -65,6 +65,8 @@ fn of_connection(text: &str) -> Option<String> {
          --context tm-local is the embedded engine"
     } else if said("proxy") {
         "check HTTPS_PROXY, and put the API server's host into NO_PROXY if it is near"
+    } else if said("onnection closed") || said("onnection reset") || said("roken pipe") {
+        "the API server, or a proxy in between, ended the connection: try again in a moment"
     } else {
         return None;
     };
@@ -108,6 +110,8 @@ mod tests {
     fn connections() {
         for (text, word) in [
             ("tcp connect error: Connection refused (os error 111)", "runs"),
+            ("connection closed before message completed", "again"),
+            ("Connection reset by peer (os error 104)", "again"),
             ("invalid peer certificate: UnknownIssuer", "certificate-authority-data"),
             ("invalid peer certificate: NotValidForName", "another name"),
         ] {
