@@ -311,8 +311,9 @@ mod tests {
         let tasks = Tasks::new();
         let mut lane = lane(Shut(shut), &tasks);
         let began = Instant::now();
+        // Twice what may be queued.
         for n in 0..500 {
-            lane.write_in_turn(note(format!("{n}\n"))).await;
+            lane.write_in_turn(note(format!("{n:4095}\n"))).await;
         }
         assert_eq!(began.elapsed().as_secs(), SETTLE.as_secs());
         drop(open);
