@@ -4,12 +4,12 @@
 //! cargo bench -p runtime-shim --bench compare -- [--seconds N] [--cargo-lambda PATH] [--peer NAME=PATH]...
 //! ```
 //!
-//! Rows: a bare proxy (client → proxy → server over loopback), the bare exchanges of an invoke (the caller's, `next` and
-//! `response`, with four workers and nothing else), the shim with a Rust, a Go and a Python function,
-//! `cargo lambda watch` with the same functions where it is found, and each peer with the same bootstraps: a NAME that
-//! begins with `rie` is run as AWS's emulator, any other as aws-custom-runtime. Then a stream of 100 MB, and starts until the
-//! first answer. Nothing is asserted: only ratios within one run mean anything. Everything is on loopback and ends with the
-//! run.
+//! Rows: a bare proxy (client → proxy → server over loopback); the bare exchanges of an invoke (the caller's, `next` and
+//! `response`) with four workers that do nothing else, and with the Rust function; the shim with a Rust, a Go and a Python
+//! function; `cargo lambda watch` with the same functions where it is found; and each peer with the same bootstraps: a NAME
+//! that begins with `rie` is run as AWS's emulator, any other as aws-custom-runtime. Then starts until the first answer, and
+//! streams of 100 MB. Nothing is asserted: only ratios within one run mean anything. Everything is on loopback and ends with
+//! the run.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -64,7 +64,8 @@ fn main() {
         "", "c", "p50 ms", "p99 ms", "rps", "p50 x", "rps x", "cpu us"
     );
     print_rows("bare proxy", &reference, &reference);
-    run(targets::bare_exchanges(), &plan, &reference);
+    run(targets::bare_exchanges(None), &plan, &reference);
+    run(targets::bare_exchanges(Some(Function::Rust)), &plan, &reference);
     for function in [Function::Rust, Function::Go, Function::Python] {
         run(targets::shim(function), &plan, &reference);
         let mut answering = Vec::new();
@@ -87,8 +88,16 @@ fn main() {
             });
         }
     }
-    print_stream("bare proxy", &bare);
-    print_stream("runtime-shim, Rust stream", &targets::shim(Function::RustStream));
+    print_stream(&bare, "/stream");
+    let shim = targets::shim(Function::RustStream);
+    print_stream(&shim, &shim.path);
+    for (name, path) in &plan.peers {
+        let target = targets::peer(name, path, Function::RustStream);
+        print_stream(&target, &target.path);
+    }
+    if let Some(target) = targets::cargo_lambda(&plan.cargo_lambda, Function::RustStream) {
+        print_stream(&target, &target.path);
+    }
 }
 
 /// One load and what it cost.
@@ -112,14 +121,19 @@ fn print_starts(name: &str, start: impl Fn() -> Target) {
 }
 
 /// The middle one of several streams.
-fn print_stream(name: &str, target: &Target) {
-    let (mut streams, most) =
-        watched(target, || (0..STARTS).map(|_| client::stream(target.port, STREAM)).collect::<Vec<_>>());
+fn print_stream(target: &Target, path: &str) {
+    let (streams, most) = watched(target, || {
+        (0..STARTS).map(|_| client::stream(target.port, path, STREAM)).collect::<Option<Vec<_>>>()
+    });
+    let Some(mut streams) = streams else {
+        println!("{:<28}     100 MB: breaks off", target.name);
+        return;
+    };
     streams.sort_by(|a, b| a.first_byte.total_cmp(&b.first_byte));
     let first_byte = streams[STARTS / 2].first_byte;
     streams.sort_by(|a, b| a.rate.total_cmp(&b.rate));
     let rate = streams[STARTS / 2].rate;
-    println!("{name:<28}     100 MB: first byte {first_byte:.2} ms, {rate:.0} MB/s");
+    println!("{:<28}     100 MB: first byte {first_byte:.2} ms, {rate:.0} MB/s", target.name);
     if let Some(resident) = target.resident_kib() {
         println!("{:<28}     RSS most {:.1} MB, after it {:.1} MB", "", mb(most), mb(resident));
     }
@@ -127,8 +141,8 @@ fn print_stream(name: &str, target: &Target) {
 
 /// Measures one target and prints its rows. Whether it answers at all.
 fn run(target: Target, plan: &Plan, reference: &[Row]) -> bool {
-    if !client::answers(target.port, &target.path) {
-        println!("{:<28} does not answer 200", target.name);
+    if !client::keeps_answering(target.port, &target.path) {
+        println!("{:<28} does not go on answering 200", target.name);
         return false;
     }
     let idle = target.resident_kib();

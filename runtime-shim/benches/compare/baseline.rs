@@ -70,7 +70,8 @@ pub(crate) fn proxy(port: u16) {
     });
 }
 
-/// What an invoke cannot do without: the caller's exchange, and on the other side `next` and `response`. Prints its port.
+/// What an invoke cannot do without: the caller's exchange, and on the other side `next` and `response`, with just the
+/// headers that AWS's Rust client wants. Prints its port.
 pub(crate) fn exchanges() {
     run(async {
         let (listener, _) = listen().await;
@@ -94,6 +95,14 @@ type Call = (Bytes, oneshot::Sender<Bytes>);
 type Board =
     (mpsc::Sender<Call>, Mutex<mpsc::Receiver<Call>>, Mutex<HashMap<String, oneshot::Sender<Bytes>>>);
 
+/// Where a runtime asks for events and answers them.
+const INVOCATION: &str = "/2018-06-01/runtime/invocation/";
+
+const ID: &str = "Lambda-Runtime-Aws-Request-Id";
+
+/// Late enough.
+const DEADLINE: &str = "4102444800000";
+
 async fn exchange(
     (calls, waiting, callers): &Board,
     request: Request<Incoming>,
@@ -101,13 +110,15 @@ async fn exchange(
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    if parts.uri.path() == "/next" {
-        let Some((event, caller)) = waiting.lock().await.recv().await else { unreachable!("it is held") };
-        let id = COUNT.fetch_add(1, Ordering::Relaxed).to_string();
-        callers.lock().await.insert(id.clone(), caller);
-        return Ok(Response::builder().header("id", id).body(whole(event)).unwrap());
-    }
-    if let Some(id) = parts.uri.path().strip_prefix("/response/") {
+    if let Some(of_runtime) = parts.uri.path().strip_prefix(INVOCATION) {
+        if of_runtime == "next" {
+            let Some((event, caller)) = waiting.lock().await.recv().await else { unreachable!("it is held") };
+            let id = COUNT.fetch_add(1, Ordering::Relaxed).to_string();
+            callers.lock().await.insert(id.clone(), caller);
+            let next = Response::builder().header(ID, id).header("Lambda-Runtime-Deadline-Ms", DEADLINE);
+            return Ok(next.body(whole(event)).unwrap());
+        }
+        let id = of_runtime.strip_suffix("/response").unwrap();
         let caller = callers.lock().await.remove(id).unwrap();
         let _ = caller.send(body);
         return Ok(Response::builder().status(202).body(whole(Bytes::new())).unwrap());
@@ -127,11 +138,11 @@ pub(crate) fn worker(port: u16) {
         drop(tokio::spawn(driver));
         let request = |path: &str| Request::builder().uri(path).header("host", "127.0.0.1");
         loop {
-            let next = request("/next").body(Full::new(Bytes::new())).unwrap();
+            let next = request(&format!("{INVOCATION}next")).body(Full::new(Bytes::new())).unwrap();
             sender.ready().await.unwrap();
             let Ok(event) = sender.send_request(next).await else { return };
             let (parts, event) = event.into_parts();
-            let path = format!("/response/{}", parts.headers["id"].to_str().unwrap());
+            let path = format!("{INVOCATION}{}/response", parts.headers[ID].to_str().unwrap());
             let event = event.collect().await.unwrap().to_bytes();
             let response = request(&path).method("POST").body(Full::new(event)).unwrap();
             sender.ready().await.unwrap();

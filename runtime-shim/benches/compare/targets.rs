@@ -131,15 +131,23 @@ pub(crate) fn bare() -> Target {
     }
 }
 
-/// The three exchanges of an invoke with nothing in between, with as many workers as the shim has.
-pub(crate) fn bare_exchanges() -> Target {
+/// The three exchanges of an invoke with nothing in between, with as many workers as the shim has: with `function`, or with one
+/// that does nothing but its two exchanges.
+pub(crate) fn bare_exchanges(function: Option<Function>) -> Target {
     let (front, port) = own_role(&["exchanges"]);
     let worker = |_| {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["worker", &port.to_string()]).process_group(0).spawn().unwrap()
+        let mut command = match function {
+            Some(function) => Command::new(function.bootstrap()),
+            None => Command::new(std::env::current_exe().unwrap()),
+        };
+        if function.is_none() {
+            command.args(["worker", &port.to_string()]);
+        }
+        outside(&mut command, &format!("127.0.0.1:{port}"));
+        command.process_group(0).spawn().unwrap()
     };
     Target {
-        name: "bare exchanges".into(),
+        name: format!("bare exchanges{}", function.map(|it| format!(", {}", it.name())).unwrap_or_default()),
         port,
         path: "/".into(),
         processes: std::iter::once(front).chain((0..WORKERS).map(worker)).collect(),
@@ -147,6 +155,15 @@ pub(crate) fn bare_exchanges() -> Target {
         most_clients: usize::MAX,
         _folder: None,
     }
+}
+
+/// What a runtime is told by whoever is not the shim.
+fn outside(command: &mut Command, api: &str) {
+    command
+        .env("AWS_LAMBDA_RUNTIME_API", api)
+        .env("AWS_LAMBDA_FUNCTION_NAME", "_")
+        .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
+        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128");
 }
 
 /// This program in another role; it prints its port.
@@ -162,9 +179,6 @@ fn own_role(args: &[&str]) -> (Child, u16) {
 pub(crate) fn shim(function: Function) -> Target {
     let mut command = Command::new(env!("CARGO_BIN_EXE_runtime-shim"));
     command.env("TM_BIND_ADDRESS", "127.0.0.1");
-    if matches!(function, Function::RustStream) {
-        command.env("TM_INVOKE_MODE", "RESPONSE_STREAM");
-    }
     serve(&format!("runtime-shim, {}", function.name()), command, function, "/")
 }
 
@@ -252,13 +266,10 @@ pub(crate) fn cargo_lambda(program: &str, function: Function) -> Option<Target> 
         let mut command = Command::new(folder.path().join("bootstrap"));
         function.environment(&mut command);
         // Rust's client takes a URL, Go's and the C++ one inside Python's add the scheme themselves.
-        let scheme = if matches!(function, Function::Rust) { "http://" } else { "" };
+        let scheme = if matches!(function, Function::Rust | Function::RustStream) { "http://" } else { "" };
+        outside(&mut command, &format!("{scheme}127.0.0.1:{port}/.rt"));
         command
             .current_dir(folder.path())
-            .env("AWS_LAMBDA_RUNTIME_API", format!("{scheme}127.0.0.1:{port}/.rt"))
-            .env("AWS_LAMBDA_FUNCTION_NAME", "_")
-            .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
-            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -303,8 +314,12 @@ impl Function {
     }
 
     fn environment(self, command: &mut Command) {
-        if matches!(self, Self::Python) {
-            command.env("LAMBDA_RUNTIME_DIR", python_client()).env("_HANDLER", "app.handler");
+        match self {
+            Self::Rust | Self::Go => {}
+            Self::RustStream => drop(command.env("TM_INVOKE_MODE", "RESPONSE_STREAM")),
+            Self::Python => {
+                command.env("LAMBDA_RUNTIME_DIR", python_client()).env("_HANDLER", "app.handler");
+            }
         }
     }
 }
