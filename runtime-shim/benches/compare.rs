@@ -109,14 +109,18 @@ struct Row {
 
 /// The middle one of several starts, until the first answer.
 fn print_starts(name: &str, start: impl Fn() -> Target) {
-    let mut times: Vec<f64> = (0..STARTS).filter_map(|_| start().cold).collect();
+    let mut times: Vec<f64> =
+        (0..STARTS).filter_map(|_| start().cold).filter(|time| !time.is_nan()).collect();
     times.sort_by(f64::total_cmp);
+    let [first, .., last] = times.as_slice() else {
+        println!("{:<28}     {name}: does not start", "");
+        return;
+    };
     println!(
-        "{:<28}     {name}: start to first answer p50 {:.0} ms, {:.0} to {:.0}",
+        "{:<28}     {name}: start to first answer p50 {:.0} ms, {first:.0} to {last:.0} ({} of {STARTS} starts)",
         "",
-        times[STARTS / 2],
-        times[0],
-        times[STARTS - 1]
+        times[times.len() / 2],
+        times.len()
     );
 }
 

@@ -32,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whether there is any point in measuring: some answer each worker's first call only.
 pub(crate) fn keeps_answering(port: u16, path: &str) -> bool {
+    if TcpStream::connect(("127.0.0.1", port)).is_err() {
+        return false;
+    }
     let request = request(path, BODY);
     let mut connection = connect(port);
     (0..CALLS).all(|_| exchange(&mut connection, &request) == Some(200))

@@ -188,6 +188,7 @@ pub(crate) fn peer(name: &str, path: &str, function: Function) -> Target {
     let title = format!("{name}, {}", function.name());
     if !name.starts_with("rie") {
         command.env("INTERNAL_API_PORT", free_port().to_string());
+        command.env("METRICS_PROMETHEUS_PORT", free_port().to_string());
         return serve(&title, command, function, "/");
     }
     let folder = task(function);
@@ -222,6 +223,8 @@ fn start(
         .env("PORT", port.to_string())
         .env("LAMBDA_TASK_ROOT", folder.path())
         .env("INVOKER_COUNT", WORKERS.to_string())
+        // aws-custom-runtime leaves it to the bootstrap, and Python's finds its handler there.
+        .current_dir(folder.path())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
