@@ -98,7 +98,7 @@ async fn serve(pieces: &[&[u8]]) -> Vec<Seen> {
         }
     });
     let (client, server) = tokio::io::duplex(1 << 16);
-    let options = Http1 { header_read_timeout: None, ..Http1::default() };
+    let options = Http1 { header_read_timeout: None, half_close: true, ..Http1::default() };
     let served = tokio::spawn(connection(server, service, options, CancellationToken::new()));
     send(client, pieces).await;
     served.await.expect("it does not panic");
