@@ -74,15 +74,20 @@ fn main() {
                 answering.push((name, path));
             }
         }
+        let mut lambda_starts = false;
         match targets::cargo_lambda(&plan.cargo_lambda, function) {
-            Some(target) => drop(run(target, &plan, &reference)),
+            Some(target) => {
+                // Also where it does not go on answering.
+                lambda_starts = target.cold.is_some();
+                run(target, &plan, &reference);
+            }
             None => println!("cargo lambda: not found (--cargo-lambda PATH)"),
         }
         print_starts("runtime-shim", || targets::shim(function));
         for (name, path) in answering {
             print_starts(name, || targets::peer(name, path, function));
         }
-        if targets::cargo_lambda(&plan.cargo_lambda, function).is_some_and(|target| target.cold.is_some()) {
+        if lambda_starts {
             print_starts("cargo lambda", || {
                 targets::cargo_lambda(&plan.cargo_lambda, function).expect("it was there before")
             });
@@ -139,11 +144,12 @@ fn print_stream(target: &Target, path: &str) {
     let rate = streams[STARTS / 2].rate;
     println!("{:<28}     100 MB: first byte {first_byte:.2} ms, {rate:.0} MB/s", target.name);
     if let Some(resident) = target.resident_kib() {
-        println!("{:<28}     RSS most {:.1} MB, after it {:.1} MB", "", mb(most), mb(resident));
+        let most = mb(most.max(resident));
+        println!("{:<28}     RSS most {most:.1} MB, after it {:.1} MB", "", mb(resident));
     }
 }
 
-/// Measures one target and prints its rows. Whether it answers at all.
+/// Measures one target and prints its rows. Whether it goes on answering.
 fn run(target: Target, plan: &Plan, reference: &[Row]) -> bool {
     if !client::keeps_answering(target.port, &target.path) {
         println!("{:<28} does not go on answering 200", target.name);
